@@ -1,0 +1,265 @@
+"""A policy: how one model's panes are shaped, what is watched, and how its releases are decided. The
+contract's section 6 as types.
+
+Here a policy is an object that came as JSON or YAML; files with line numbers are `policy_files.py`'s, when a
+policy is in force `timeline.py`'s.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import HeadgateError
+
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+
+
+class Duration(int):
+    """Whole milliseconds, written `250ms`, `10s`, `1m`, `24h`, `7d`."""
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Raises ValueError for anything but a positive number with a unit, or `0s`."""
+        match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+        if match is None:
+            raise ValueError(f"Expected a duration such as `10s` (units ms, s, m, h, d), got `{text}`")
+        return cls(round(float(match[1]) * _UNITS[match[2]]))
+
+    def __str__(self) -> str:
+        unit = next(u for u in ("d", "h", "m", "s", "ms") if self % _UNITS[u] == 0)
+        return f"{int(self) // _UNITS[unit]}{unit}"
+
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Cutoff = Annotated[int, Meta(ge=1)]
+Name = Annotated[str, Meta(min_length=1)]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A part of a policy: unknown keys are mistakes."""
+
+
+class Attribution(Part, frozen=True):
+    """How long after a prediction feedback counts, and how much longer its pane waits for records in
+    disorder.
+    """
+
+    window: Duration = Duration(600_000)
+    lateness: Duration = Duration(60_000)
+
+
+class Drift(Part, frozen=True):
+    """Above which distance from the reference profile a feature has drifted."""
+
+    psi: Positive = 0.2
+    js: Positive = 0.1
+    ks: Positive = 0.1
+    wasserstein: Positive = 0.1
+
+
+class Votes(Part, frozen=True):
+    """At least `at_least` of the last `of` panes must violate."""
+
+    of: Cutoff
+    at_least: Cutoff
+
+
+class Hold(Duration):
+    """A rule's `for`: how long it must be violated; or, with `votes`, in how many panes."""
+
+    votes: Votes | None = None
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Also takes an object `{of: 5, at_least: 3}`."""
+        if not isinstance(text, dict):
+            return cls(Duration.parse(text))
+        hold = cls(0)
+        hold.votes = msgspec.convert(text, Votes)
+        return hold
+
+
+class Maturity(Duration):
+    """A policy's `maturity`: a fixed age of predictions, or `AUTO`."""
+
+    @classmethod
+    def parse(cls, text: object) -> "Maturity":
+        """Also takes `auto`."""
+        return AUTO if text == "auto" else cls(Duration.parse(text))
+
+    def __str__(self) -> str:
+        return "auto" if self is AUTO else super().__str__()
+
+
+AUTO = Maturity(-1)
+
+
+class Baseline(Part, frozen=True):
+    """What a metric is held against, and how many robust sigmas away it may be."""
+
+    of: Literal["stable", "1d", "7d", "moving"]
+    sigmas: Positive = 4.0
+
+
+class Rule(Part, frozen=True, rename={"hold": "for"}):
+    """One alert rule: exactly one of `above`, `below`, `outside`, `baseline`; `for` is a duration or
+    votes.
+    """
+
+    name: Name
+    metric: Name
+    where: dict[str, str] = {}
+    above: float | None = None
+    below: float | None = None
+    outside: tuple[float, float] | None = None
+    baseline: Baseline | None = None
+    window: Duration = Duration(60_000)
+    hold: Hold = Hold(0)
+    clear: float | None = None
+    severity: str = "warning"
+
+
+class Step(Part, frozen=True, rename={"hold": "for"}):
+    """The candidate's share, and how long it keeps it at least."""
+
+    weight: Share
+    hold: Duration = Duration(0)
+
+
+class Guardrail(Part, frozen=True):
+    """Exactly one of `worse_by` (a fraction of stable's value), `above`, `below` (absolute)."""
+
+    metric: Name
+    worse_by: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+
+class Success(Part, frozen=True):
+    """What must be proven for a promotion: better than stable by a fraction of its value; negative:
+    non-inferior.
+    """
+
+    metric: Name
+    better_by: float
+
+
+class ReleasePolicy(Part, frozen=True):
+    """How a release goes: steps, tests, time limits."""
+
+    steps: tuple[Step, ...] = ()
+    min_samples: Cutoff = 1000
+    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    guardrails: tuple[Guardrail, ...] = ()
+    success: Success | None = None
+    timeout: Duration = Duration(86_400_000)
+    no_data: Duration = Duration(120_000)
+    cooldown: Duration = Duration(3_600_000)
+    watch_after: Duration = Duration(86_400_000)
+    watch_weight: Share = 0.02
+    ack_deadline: Duration = Duration(10_000)
+
+
+class Policy(Part, frozen=True):
+    """All of a model's policy; every field but `model` has the contract's default. `release` None: decided by
+    hand only.
+    """
+
+    model: Name
+    pane: Duration = Duration(10_000)
+    attribution: Attribution = Attribution()
+    answer: Duration = Duration(30_000)
+    k: tuple[Cutoff, ...] = (5, 10)
+    relevant: tuple[str, ...] = ("click", "cart", "purchase", "relevant")
+    impressions: Literal["shown", "feedback"] = "shown"
+    truth: Literal["click", "label"] = "click"
+    threshold: float = 0.5
+    slow_ms: Positive = 200.0
+    anomaly: Positive = 1.0
+    drift: Drift = Drift()
+    segments: tuple[str, ...] = ("surface",)
+    unit: Literal["user", "request"] = "user"
+    maturity: Maturity = AUTO
+    rules: tuple[Rule, ...] = ()
+    release: ReleasePolicy | None = None
+
+    def __post_init__(self) -> None:
+        whole_minutes = self.pane % 60_000 == 0 and self.pane > 0 and 3_600_000 % self.pane == 0
+        if not (self.pane > 0 and 60_000 % self.pane == 0) and not whole_minutes:
+            raise ValueError(
+                f"pane: Expected a divisor of 1m, or whole minutes that divide 1h, got `{self.pane}`"
+            )
+
+    def pane_start(self, time: int) -> int:
+        """The start of the pane that holds `time` (epoch ms)."""
+        return time - time % self.pane
+
+    def deadline(self, start: int) -> int:
+        """When the pane that starts at `start` takes no more records: its end, the attribution window and the
+        lateness later.
+        """
+        return start + self.pane + self.attribution.window + self.attribution.lateness
+
+
+def default(model: str) -> Policy:
+    """What a model without a policy gets."""
+    return Policy(model=model)
+
+
+def parse(value: object) -> Policy:
+    """A policy from a decoded JSON or YAML object.
+
+    Raises `HeadgateError` with the path of the mistake (`$.release.steps[0].weight`), what was found and what
+    was expected.
+    """
+    try:
+        policy = msgspec.convert(value, Policy, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise HeadgateError(str(error)) from error
+    for path, mistake in _mistakes(policy):
+        raise HeadgateError(f"{mistake} - at `{path}`")
+    return policy
+
+
+def to_object(policy: Policy) -> dict[str, Any]:
+    """The policy as plain JSON types, defaults left out; `parse` reads it back."""
+    result = msgspec.to_builtins(policy, enc_hook=_encode)
+    assert isinstance(result, dict)
+    return result
+
+
+def _decode(type_: type[Duration], value: object) -> Duration:
+    return type_.parse(value)
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, Hold) and value.votes is not None:
+        return msgspec.to_builtins(value.votes)
+    return str(value)
+
+
+def _mistakes(policy: Policy) -> list[tuple[str, str]]:
+    found = []
+    for i, rule in enumerate(policy.rules):
+        limits = [n for n in ("above", "below", "outside", "baseline") if getattr(rule, n) is not None]
+        if len(limits) != 1:
+            got = ", ".join(limits) or "none"
+            found.append((f"$.rules[{i}]", f"Expected one of above, below, outside, baseline, got `{got}`"))
+        if [other.name for other in policy.rules].index(rule.name) != i:
+            found.append((f"$.rules[{i}].name", f"Expected a name that no other rule has, got `{rule.name}`"))
+    release = policy.release or ReleasePolicy()
+    for i, guardrail in enumerate(release.guardrails):
+        limits = [n for n in ("worse_by", "above", "below") if getattr(guardrail, n) is not None]
+        if len(limits) != 1:
+            got = ", ".join(limits) or "none"
+            found.append(
+                (f"$.release.guardrails[{i}]", f"Expected one of worse_by, above, below, got `{got}`")
+            )
+    weights = [step.weight for step in release.steps]
+    if weights != sorted(weights):
+        found.append(("$.release.steps", f"Expected weights that grow, got `{weights}`"))
+    return found

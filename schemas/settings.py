@@ -1,0 +1,196 @@
+"""Where things are and how to get in: endpoints, security, topic prefix. Every client of ours is configured
+from here.
+
+Read from `headgate.toml` in the working directory, then from `HEADGATE_KAFKA` (`host:port,…`),
+`HEADGATE_CLICKHOUSE`
+(`http://host:port`), `HEADGATE_KAFKA_PASSWORD` and `HEADGATE_CLICKHOUSE_PASSWORD`, the later the stronger.
+Not for what is measured or decided: that is a policy (`policies.py`).
+"""
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from schemas.errors import HeadgateError
+
+FILE = Path("headgate.toml")
+
+Section = TypeVar("Section", bound=msgspec.Struct)
+
+
+class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The brokers, and how to authenticate with them. Files are PEM."""
+
+    brokers: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: str = ""
+    ssl_ca: str = ""
+    ssl_certificate: str = ""
+    ssl_key: str = ""
+    ssl_key_password: str = ""
+
+    @property
+    def _tls(self) -> bool:
+        return self.security_protocol.endswith("SSL")
+
+    @property
+    def _sasl(self) -> bool:
+        return self.security_protocol.startswith("SASL")
+
+    def librdkafka(self) -> dict[str, Any]:
+        """The connection part of a confluent-kafka configuration."""
+        config: dict[str, Any] = {
+            "bootstrap.servers": self.brokers,
+            "security.protocol": self.security_protocol,
+        }
+        if self._sasl:
+            config |= {
+                "sasl.mechanism": self.sasl_mechanism,
+                "sasl.username": self.sasl_username,
+                "sasl.password": self.sasl_password,
+            }
+        if self._tls:
+            files = {
+                "ssl.ca.location": self.ssl_ca,
+                "ssl.certificate.location": self.ssl_certificate,
+                "ssl.key.location": self.ssl_key,
+                "ssl.key.password": self.ssl_key_password,
+            }
+            config |= {name: value for name, value in files.items() if value}
+        return config
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The same TLS settings for asyncio clients; None where the protocol is not encrypted."""
+        if not self._tls:
+            return None
+        context = ssl.create_default_context(cafile=self.ssl_ca or None)
+        if self.ssl_certificate:
+            context.load_cert_chain(self.ssl_certificate, self.ssl_key or None, self.ssl_key_password or None)
+        return context
+
+    def aiokafka(self) -> dict[str, Any]:
+        """The connection part of an aiokafka client's arguments."""
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": self.brokers.split(","),
+            "security_protocol": self.security_protocol,
+            "ssl_context": self.ssl_context(),
+        }
+        if self._sasl:
+            arguments |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password,
+            }
+        return arguments
+
+
+class ClickHouse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ClickHouse's HTTP interface, and who we are there."""
+
+    url: str = "http://127.0.0.1:8123"
+    user: str = "default"
+    password: str = ""
+    database: str = "headgate"
+    ca: str = ""
+
+    def connect(self) -> dict[str, Any]:
+        """Arguments for `clickhouse_connect.get_client`, but for the database."""
+        parts = urlsplit(self.url)
+        arguments: dict[str, Any] = {
+            "host": parts.hostname,
+            "port": parts.port or (8443 if parts.scheme == "https" else 8123),
+            "secure": parts.scheme == "https",
+            "username": self.user,
+            "password": self.password,
+        }
+        if self.ca:
+            arguments["ca_cert"] = self.ca
+        return arguments
+
+
+class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How topics are named, and created where they do not exist yet.
+
+    `partitions` is for the three event topics together, `model_partitions` for the model-keyed ones; neither
+    changes in place.
+    """
+
+    prefix: str = ""
+    partitions: int = 4
+    model_partitions: int = 1
+    replication: int = 1
+
+
+class Streams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the stages' processes behave.
+
+    `session`: seconds without a sign of life after which the group gives a process's partitions to others
+    (the broker sets bounds,
+    6 s and 30 min by default). `liveness`: seconds without progress, while there is work, after which a
+    process ends itself.
+    """
+
+    session: float = 10.0
+    liveness: float = 60.0
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of `headgate.toml`."""
+
+    kafka: Kafka = Kafka()
+    clickhouse: ClickHouse = ClickHouse()
+    topics: Topics = Topics()
+    streams: Streams = Streams()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that hand these endpoints to a child process."""
+        return {"HEADGATE_KAFKA": self.kafka.brokers, "HEADGATE_CLICKHOUSE": self.clickhouse.url}
+
+
+def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from `file` (the defaults where there is none) and the environment.
+
+    Raises `HeadgateError` for a file that is not TOML, an unknown key, a wrong type or an endpoint that is
+    not one.
+    """
+    settings = Settings()
+    if file.exists():
+        try:
+            settings = msgspec.toml.decode(file.read_bytes(), type=Settings)
+        except (msgspec.DecodeError, OSError) as error:
+            raise HeadgateError(f"{file}: {error}") from error
+    kafka, clickhouse = settings.kafka, settings.clickhouse
+    kafka = _override(kafka, environ, brokers="HEADGATE_KAFKA", sasl_password="HEADGATE_KAFKA_PASSWORD")
+    clickhouse = _override(
+        clickhouse, environ, url="HEADGATE_CLICKHOUSE", password="HEADGATE_CLICKHOUSE_PASSWORD"
+    )
+    _check(kafka, clickhouse)
+    return msgspec.structs.replace(settings, kafka=kafka, clickhouse=clickhouse)
+
+
+def _override(section: Section, environ: Mapping[str, str], **variables: str) -> Section:
+    found = {field: environ[name] for field, name in variables.items() if environ.get(name)}
+    return msgspec.structs.replace(section, **found)
+
+
+def _check(kafka: Kafka, clickhouse: ClickHouse) -> None:
+    for broker in kafka.brokers.split(","):
+        host, _, port = broker.strip().rpartition(":")
+        if not host or not port.isdigit():
+            raise HeadgateError(
+                f"Kafka endpoint: found {broker!r}, expected host:port[,host:port…]; "
+                "set HEADGATE_KAFKA, or brokers under [kafka] in headgate.toml"
+            )
+    parts = urlsplit(clickhouse.url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise HeadgateError(
+            f"ClickHouse endpoint: found {clickhouse.url!r}, expected http[s]://host:port; "
+            "set HEADGATE_CLICKHOUSE, or url under [clickhouse] in headgate.toml"
+        )

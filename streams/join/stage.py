@@ -1,0 +1,323 @@
+"""The join as a stage: policies and profiles in force, snapshots out, offsets in step. What is computed
+stands in `core.py`.
+
+The idempotency zone begins at `process`: what has entered a `Join` may be read and emitted any number of
+times, because every snapshot is
+whole and carries a version. Nothing is dropped after that line; offsets move only behind flushed snapshots.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from schemas import topics
+from schemas.errors import HeadgateError
+from schemas.records import ENCODER, Feedback, Progress
+from schemas.settings import Settings
+from schemas.timeline import BEGINNING, Timeline
+from schemas.topics import Topic
+from streams.join.arrivals import ORIGIN, Fault, Lost, dead_letter
+from streams.join.core import Join
+from streams.join.ledger import Safe
+from streams.join.passage import Passage
+from streams.join.profiles import Profiles
+from streams.log import Follower, Output, layout
+from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+
+log = logging.getLogger(__name__)
+
+EVERY = 200
+"""Ms between two rounds of output."""
+
+PROGRESS = 1_000
+"""Ms between two progress records of a source partition."""
+
+CONTROL = 1_000
+"""Ms after which control topics are read again."""
+
+STALE = 5_000
+"""No record is judged under policies read longer ago (ms)."""
+
+ROUNDS = 22
+"""Bits of a snapshot's version that count rounds of output within an epoch (ms); an overflow only borrows
+from the epoch.
+"""
+
+BY_NAME: dict[str, Topic] = {topic.name: topic for topic in topics.EVENTS}
+
+
+class Note(msgspec.Struct):
+    """What a commit tells the next owner: the clock before the committed offset, this owner's epoch, how far
+    the source partition was, and how
+    many partitions there were."""
+
+    clock: int = BEGINNING
+    epoch: int = 0
+    time: int = BEGINNING
+    partitions: int = 0
+
+
+class Owned:
+    """One source partition, as long as this process owns it."""
+
+    def __init__(self, join: Join, epoch: int, ends: Mapping[Topic, int], passage: Passage) -> None:
+        self.join = join
+        self.epoch = epoch
+        self.ends = ends
+        self.passage = passage
+        self.caught_up = False
+        self.round = 0
+        self.progressed = 0
+        self.committable = {topic: join.safe(topic) for topic in topics.EVENTS}
+        self.committed_time = join.time
+
+    def snapshot(self) -> int:
+        """The version of the next round's snapshots."""
+        self.round += 1
+        return (self.epoch << ROUNDS) + self.round
+
+
+class JoinStage:
+    """Requests, predictions and feedback in; `metrics.panes` and `dead.letters` out."""
+
+    name = "join"
+    topics = topics.EVENTS
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._output = Output(settings)
+        self._policies = Follower(settings, topics.POLICIES)
+        self._profiles = Follower(settings, topics.PROFILES)
+        self._timeline = Timeline()
+        self._references = Profiles()
+        self._controlled = 0  # when control topics were last read to their end: wall time (ms) before asking
+        self._owned: dict[int, Owned] = {}
+        self._count = self._pane_partitions = 0
+        self._log_append_time: dict[Topic, bool] = {}
+        self._rounded = 0
+
+    def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
+        """Takes up the source partitions where their last owner's notes say.
+
+        Raises `HeadgateError` where the topics' partitions do not fit together.
+        """
+        if not self._owned:
+            self._survey()
+        for number in sorted({partition.partition for partition in partitions}):
+            found = {t: partitions[TopicPartition(t.name, number)] for t in topics.EVENTS}
+            self._owned[number] = self._take_up(number, found)
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Forgets source partitions."""
+        for partition in partitions:
+            self._owned.pop(partition.partition, None)
+
+    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+        """Joins a batch; a record of a model without a policy, or under stale ones, waits until
+        `control.policies` is read to its end.
+        """
+        owned = self._owned[partition.partition]
+        topic, join, now = BY_NAME[partition.topic], owned.join, _now()
+        if topic is topics.REQUESTS:
+            requests = join.requests.decode(records)
+            await self._await_policies(requests, now)
+            lost = join.read_requests(records, requests)
+        elif topic is topics.PREDICTIONS:
+            predictions = join.predictions.decode(records)
+            await self._await_policies(predictions, now)
+            lost = join.read_predictions(records, predictions)
+        else:
+            feedback = join.feedback.decode(records)
+            await self._await_policies(feedback, now)
+            lost = join.read_feedback(records, feedback)
+        for item in lost:
+            self._pass_on(item, topic, partition.partition, now)
+
+    async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
+        """Emits what is due, flushes it, and only then lets offsets move."""
+        if now - self._rounded < EVERY:
+            return
+        self._rounded = now
+        if now - self._controlled >= CONTROL:
+            await self._read_control()
+        safe = {}
+        for number, owned in self._owned.items():
+            of_source = {
+                t: r for t in topics.EVENTS if (r := readings.get(TopicPartition(t.name, number))) is not None
+            }
+            if len(of_source) == len(topics.EVENTS):
+                self._emit(owned, of_source, now)
+            safe[number] = {topic: owned.join.safe(topic) for topic in topics.EVENTS}, owned.join.time
+        await asyncio.to_thread(self._output.flush)
+        for number, (offsets, reached) in safe.items():
+            if number in self._owned:
+                self._owned[number].committable, self._owned[number].committed_time = offsets, reached
+
+    def safe(self, partition: TopicPartition) -> Committed | None:
+        """The oldest offset that a pane that is not final needs, and the note for the next owner."""
+        owned = self._owned.get(partition.partition)
+        if owned is None:
+            return None
+        safe = owned.committable[BY_NAME[partition.topic]]
+        note = Note(safe.clock, owned.epoch, owned.committed_time, self._count)
+        return Committed(safe.offset, msgspec.json.encode(note).decode())
+
+    async def close(self) -> None:
+        """Flushes; open panes are the next owner's to emit."""
+        await asyncio.to_thread(self._output.flush)
+        self._policies.close()
+        self._profiles.close()
+
+    def _survey(self) -> None:
+        """Asks the broker how the topics are laid out; not at start, when it may not be there yet."""
+        layouts = {topic: layout(self._settings, topic) for topic in topics.EVENTS}
+        counts = {topic.name: found.partitions for topic, found in layouts.items()}
+        if len(set(counts.values())) > 1:
+            raise HeadgateError(
+                f"event topics: found partition counts {counts}, expected equal ones; "
+                "create them anew and publish again"
+            )
+        self._count = layouts[topics.REQUESTS].partitions
+        self._log_append_time = {topic: found.log_append_time for topic, found in layouts.items()}
+        self._pane_partitions = layout(self._settings, topics.PANES).partitions
+
+    def _take_up(self, number: int, found: Mapping[Topic, Assigned]) -> Owned:
+        notes = {topic: _note(assigned.committed) for topic, assigned in found.items()}
+        counts = {note.partitions for note in notes.values()} - {0, self._count}
+        if counts:
+            raise HeadgateError(
+                f"event topics: found {self._count} partitions, expected {counts.pop()} as when last read: "
+                "partition counts do not change in place. Create topics with the new count under another "
+                "prefix, switch producers and stages to it, and keep the old stages until their panes are final"
+            )
+        starts = {}
+        for topic, assigned in found.items():
+            offset = (
+                assigned.start
+                if assigned.committed is None
+                else max(assigned.start, assigned.committed.offset)
+            )
+            starts[topic] = Safe(offset, notes[topic].clock)
+        epoch = max(_now(), max(note.epoch for note in notes.values()) + 1)
+        until = max(note.time for note in notes.values())
+        join = Join(number, self._count, self._timeline, self._references, starts, until)
+        for topic, assigned in found.items():
+            if assigned.committed is not None and assigned.start > assigned.committed.offset:
+                log.error(
+                    "%s/%d: retention overtook the reader: offsets %d to %d are gone; their panes stay as "
+                    "they were last emitted, and are counted incomplete",
+                    topic.name,
+                    number,
+                    assigned.committed.offset,
+                    assigned.start - 1,
+                )
+                join.overtaken(topic)
+        ends = {topic: assigned.end for topic, assigned in found.items()}
+        return Owned(join, epoch, ends, Passage(self._log_append_time))
+
+    def _emit(self, owned: Owned, readings: Mapping[Topic, Reading], now: int) -> None:
+        join = owned.join
+        join.advance(owned.passage.reached({topic: join.clock(topic) for topic in topics.EVENTS}, readings))
+        if not owned.caught_up:
+            owned.caught_up = all(readings[topic].position >= end for topic, end in owned.ends.items())
+        snapshot = owned.snapshot()
+        panes = join.snapshots(snapshot, now) if owned.caught_up else join.final_snapshots(snapshot)
+        for pane in panes:
+            self._output.send(topics.PANES, pane.model, ENCODER.encode(pane))
+        if now - owned.progressed >= PROGRESS:
+            owned.progressed = now
+            clock = max(join.clock(topic) for topic in topics.EVENTS)
+            progress = ENCODER.encode(
+                Progress(
+                    partition=join.partition,
+                    partitions=self._count,
+                    time=join.time,
+                    clock=clock,
+                    snapshot=snapshot,
+                )
+            )
+            for partition in range(self._pane_partitions):
+                self._output.send(topics.PANES, None, progress, partition)
+
+    def _pass_on(self, lost: Lost, topic: Topic, partition: int, now: int) -> None:
+        record = lost.record
+        if lost.fault is Fault.UNREADABLE:
+            letter = dead_letter(record, topic.name, partition, lost.reason, now)
+            self._output.send(topics.DEAD_LETTERS, record.key, ENCODER.encode(letter))
+        elif lost.event is not None and all(name != ORIGIN for name, _ in record.headers):
+            origin = (ORIGIN, f"{topic.name}/{partition}/{record.offset}".encode())
+            self._output.send(
+                topic,
+                lost.event.request_id,
+                record.value or b"",
+                headers=[*record.headers, origin],
+                timestamp=record.timestamp,
+            )
+
+    async def _await_policies(self, events: Iterable[object], fetched: int) -> None:
+        models = {e.model for e in events if not isinstance(e, (msgspec.DecodeError, Feedback))}  # type: ignore[attr-defined]
+        unknown = any(not self._timeline.knows(model) for model in models)
+        if (unknown and self._controlled < fetched) or self._controlled < fetched - STALE:
+            await self._read_control()
+
+    async def _read_control(self) -> None:
+        asked = _now()
+        policies, profiles = await asyncio.to_thread(
+            lambda: (self._policies.refresh(), self._profiles.refresh())
+        )
+        for entry in profiles:
+            try:
+                self._references.read(entry.value)
+            except HeadgateError as error:
+                log.error("offset %d: %s; ignored", entry.offset, error)
+        reshaped = set()
+        for entry in policies:
+            try:
+                known = set(self._timeline.models())
+                policy = self._timeline.read(entry.value, entry.timestamp)
+            except HeadgateError as error:
+                log.error("offset %d: %s; the policy before it stays in force", entry.offset, error)
+            else:
+                log.info("policy of %s read, offset %d", policy.model, entry.offset)
+                reshaped |= {policy.model} - known
+        self._controlled = asked
+        for model in reshaped:
+            await self._reshape(model)
+
+    async def _reshape(self, model: str) -> None:
+        """A model's first policy holds from the beginning: panes that stand open under the defaults are void,
+        and read again under it.
+        """
+        policy, void = self._timeline.latest(model), False
+        for owned in self._owned.values():
+            snapshot = owned.snapshot()
+            for window in owned.join.open_panes(model):
+                if window.end + policy.attribution.window + policy.attribution.lateness >= owned.join.time:
+                    for pane in window.retractions(owned.join.partition, snapshot):
+                        void = True
+                        self._output.send(topics.PANES, model, ENCODER.encode(pane))
+        if void:
+            await asyncio.to_thread(self._output.flush)
+            raise HeadgateError(
+                f"the first policy of {model} came after its first events: "
+                "starting again, to shape their panes by it"
+            )
+
+
+def _note(committed: Committed | None) -> Note:
+    if committed is None or not committed.metadata:
+        return Note()
+    try:
+        return msgspec.json.decode(committed.metadata, type=Note)
+    except msgspec.DecodeError as error:
+        raise HeadgateError(
+            f"committed metadata: {error}: found {committed.metadata!r}, expected what a join stage wrote; "
+            "is another program using the group?"
+        ) from error
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,214 @@
+"""Reading and writing Kafka's log outside consumer groups: small topics followed whole, and output that is
+flushed before offsets move.
+
+Not for event topics (those come through `transport.py`, or the serving worker's own consumer).
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as Partition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+
+from schemas.errors import HeadgateError
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+ANY_PARTITION = -1
+"""librdkafka's word for: let the partitioner choose."""
+
+MISSING = "`headgate check` says what is missing, `headgate up` creates topics"
+
+TIMEOUT = 10.0
+"""Seconds that one question to the broker may take."""
+
+
+class Layout(NamedTuple):
+    """How a topic is laid out on the broker."""
+
+    partitions: int
+    log_append_time: bool
+
+
+def layout(settings: Settings, topic: Topic) -> Layout:
+    """Asks the broker about a topic. Raises `HeadgateError` where it does not exist."""
+    name = topic.full_name(settings.topics)
+    admin = AdminClient(settings.kafka.librdkafka())
+    metadata = admin.list_topics(name, TIMEOUT).topics[name]
+    if metadata.error is not None:
+        raise HeadgateError(f"topic {name}: {metadata.error.str()}; {MISSING}")
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    config = admin.describe_configs([resource])[resource].result(TIMEOUT)
+    return Layout(len(metadata.partitions), config["message.timestamp.type"].value == "LogAppendTime")
+
+
+class Entry(NamedTuple):
+    """A record of a followed topic. `timestamp` is Kafka's, in ms."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Follower:
+    """Follows all partitions of one topic, from the beginning, outside any group; sees committed transactions
+    only.
+
+    >>> follower = Follower(settings, topics.RELEASES)      # doctest: +SKIP
+    >>> for entry in follower.refresh(): ...                # doctest: +SKIP
+    """
+
+    def __init__(self, settings: Settings, topic: Topic) -> None:
+        self._topic = topic.full_name(settings.topics)
+        self._consumer = Consumer(
+            settings.kafka.librdkafka()
+            | {
+                "group.id": f"headgate-follower-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 100,
+            }
+        )
+        self._positions: dict[int, int] = {}
+
+    def refresh(self, timeout: float = TIMEOUT) -> list[Entry]:
+        """All records between the last refresh and the topic's end as it is now; blocks until they are read.
+
+        Raises `KafkaException` where the broker does not answer in `timeout` seconds; the next call goes on
+        where this one stopped.
+        """
+        deadline = time.monotonic() + timeout
+        ends = self._ends(timeout)
+        entries: list[Entry] = []
+        while any(self._positions[partition] < end for partition, end in ends.items()):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise KafkaException(
+                    KafkaError(KafkaError._TIMED_OUT, f"{self._topic}: not read to its end in {timeout} s")
+                )
+            for message in self._consumer.consume(10_000, min(left, 1.0)):
+                entry, error = _entry(message), message.error()
+                if error is None:
+                    entries.append(entry)
+                    self._positions[entry.partition] = entry.offset + 1
+                elif error.code() == KafkaError._PARTITION_EOF:  # it may lie behind a transaction's marker
+                    self._positions[entry.partition] = max(self._positions[entry.partition], entry.offset)
+                elif error.fatal():
+                    raise KafkaException(error)
+        return entries
+
+    def poll(self, timeout: float) -> list[Entry]:
+        """What has come since, waiting at most `timeout` seconds for the first; nothing before the first
+        `refresh`.
+        """
+        entries = []
+        for message in self._consumer.consume(1_000, timeout):
+            if message.error() is None:
+                entries.append(_entry(message))
+                self._positions[entries[-1].partition] = entries[-1].offset + 1
+        return entries
+
+    def close(self) -> None:
+        """Ends the consumer's threads and connections."""
+        self._consumer.close()
+
+    def _ends(self, timeout: float) -> dict[int, int]:
+        if not self._positions:
+            self._positions = dict.fromkeys(self._partitions(timeout), 0)
+            starts = {partition: self._watermarks(partition, timeout)[0] for partition in self._positions}
+            self._positions |= starts
+            self._consumer.assign([Partition(self._topic, p, offset) for p, offset in starts.items()])
+        return {partition: self._watermarks(partition, timeout)[1] for partition in self._positions}
+
+    def _partitions(self, timeout: float) -> list[int]:
+        metadata = self._consumer.list_topics(self._topic, timeout).topics[self._topic]
+        if metadata.error is not None:
+            raise HeadgateError(f"topic {self._topic}: {metadata.error.str()}; {MISSING}")
+        return sorted(metadata.partitions)
+
+    def _watermarks(self, partition: int, timeout: float) -> tuple[int, int]:
+        low, high = self._consumer.get_watermark_offsets(Partition(self._topic, partition), timeout)
+        return low, high
+
+
+def _entry(message: Message) -> Entry:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None and offset is not None  # every message that a consumer hands over has both
+    pairs = message.headers() or []
+    headers = [
+        (n, v if isinstance(v, bytes) else b"")
+        for n, v in (pairs.items() if isinstance(pairs, dict) else pairs)
+    ]
+    return Entry(partition, offset, message.timestamp()[1], message.key(), message.value(), headers)
+
+
+class Output:
+    """Produces records and knows when the broker has them all; a failed delivery is an exception at the next
+    `flush`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.topics.prefix
+        self._failed: KafkaError | None = None
+        self._producer = Producer(
+            settings.kafka.librdkafka()
+            | {
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "partitioner": "murmur2_random",
+                "message.max.bytes": 8_000_000,
+                "message.timeout.ms": 120_000,
+            }
+        )
+
+    def send(
+        self,
+        topic: Topic,
+        key: str | bytes | None,
+        value: bytes,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        timestamp: int | None = None,
+    ) -> None:
+        """Queues a record; to the key's partition where none is given. Waits where the queue is full."""
+        while True:
+            try:
+                self._producer.produce(
+                    self._prefix + topic.name,
+                    value,
+                    key,
+                    ANY_PARTITION if partition is None else partition,
+                    on_delivery=self._delivered,
+                    timestamp=timestamp or 0,
+                    headers=list(headers),
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def flush(self, timeout: float = 150.0) -> None:
+        """Waits until the broker has everything. Raises `KafkaException` for what it did not take."""
+        left = self._producer.flush(timeout)
+        if self._failed is not None:
+            error, self._failed = self._failed, None
+            raise KafkaException(error)
+        if left:
+            raise KafkaException(
+                KafkaError(KafkaError._TIMED_OUT, f"{left} records not delivered in {timeout} s")
+            )
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None and self._failed is None:
+            self._failed = error

@@ -1,0 +1,122 @@
+"""The seam between a stage and Faust: what a stage is given, and what it must answer. Nothing here knows
+Faust or a broker.
+
+A stage is told which topic partitions it owns and where they stand, is fed their records in offset order,
+batch by batch, and
+says at any time from which offset a successor would have to read. It is never asked to acknowledge a record.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from schemas.topics import Topic
+
+
+class TopicPartition(NamedTuple):
+    """A partition of one of the contract's topics; `topic` is the contract's name, without the configured
+    prefix.
+    """
+
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """A record as the Kafka clients hand it over. `timestamp` is Kafka's, in ms."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Committed(NamedTuple):
+    """What is committed for a topic partition: the oldest offset still needed, and a note to the
+    successor.
+    """
+
+    offset: int
+    metadata: str
+
+
+class Assigned(NamedTuple):
+    """How a topic partition stands when it is assigned: what the predecessor committed (None: nothing yet),
+    the log's first
+    offset (later than `committed.offset` where retention overtook it), and its end."""
+
+    committed: Committed | None
+    start: int
+    end: int
+
+
+class Reading(NamedTuple):
+    """How far a topic partition is read. The stage has processed all below `position`; the log ended at `end`
+    when asked at wall time `asked` (ms).
+    `position >= end` means: read to its end, as of `asked`."""
+
+    position: int
+    end: int
+    asked: int
+
+
+class Stage(Protocol):
+    """What join, judge and sink have in common.
+
+    `process` and `tick` are never called at the same time as each other. `assigned` and `revoked` may come
+    while one of them
+    awaits something; `safe` may be called at any time and must be quick. An exception from any of them stops
+    the process: nothing is
+    committed past what `safe` answered, and the supervisor starts it again.
+    """
+
+    @property
+    def name(self) -> str:
+        """Names the process and, with the topic prefix, the consumer group."""
+        ...
+
+    @property
+    def topics(self) -> Sequence[Topic]:
+        """The topics it reads as a member of its group. Those with equally many partitions are assigned
+        together, number by number.
+        """
+        ...
+
+    def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
+        """Newly owned partitions (never those that stay). Records follow from the committed offset, or from
+        the start.
+        """
+        ...
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """No longer owned: forget their state. `safe` has been asked and committed before, where the broker
+        allowed it.
+        """
+        ...
+
+    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+        """The next records of a partition, in offset order, without gaps in time but perhaps in offsets; at
+        least one.
+        """
+        ...
+
+    async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
+        """Called several times a second, with the wall time in ms; output and timers belong here."""
+        ...
+
+    def safe(self, partition: TopicPartition) -> Committed | None:
+        """What to commit for an owned partition: everything below is no longer needed, and its output is
+        flushed. None: leave as it is.
+        """
+        ...
+
+    async def close(self) -> None:
+        """The process ends in good order: flush what is to be flushed. `safe` is asked and committed once
+        more afterwards.
+        """
+        ...

@@ -79,8 +79,18 @@ class Hold(Duration):
         if not isinstance(text, dict):
             return cls(Duration.parse(text))
         hold = cls(0)
-        hold.votes = msgspec.convert(text, Votes)
+        try:
+            hold.votes = msgspec.convert(text, Votes)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"Expected `{{of: N, at_least: M}}` or a duration, got `{text}`") from error
         return hold
+
+    def __eq__(self, other: object) -> bool:
+        votes = other.votes if isinstance(other, Hold) else None
+        return super().__eq__(other) and self.votes == votes
+
+    def __hash__(self) -> int:
+        return hash((int(self), self.votes))
 
 
 class Maturity(Duration):
@@ -89,7 +99,10 @@ class Maturity(Duration):
     @classmethod
     def parse(cls, text: object) -> "Maturity":
         """Also takes `auto`."""
-        return AUTO if text == "auto" else cls(Duration.parse(text))
+        try:
+            return AUTO if text == "auto" else cls(Duration.parse(text))
+        except ValueError as error:
+            raise ValueError(f"Expected `auto` or a duration such as `10m`, got `{text}`") from error
 
     def __str__(self) -> str:
         return "auto" if self is AUTO else super().__str__()
@@ -191,7 +204,7 @@ class Policy(Part, frozen=True):
         whole_minutes = self.pane % 60_000 == 0 and self.pane > 0 and 3_600_000 % self.pane == 0
         if not (self.pane > 0 and 60_000 % self.pane == 0) and not whole_minutes:
             raise ValueError(
-                f"pane: Expected a divisor of 1m, or whole minutes that divide 1h, got `{self.pane}`"
+                f"Expected a divisor of 1m, or whole minutes that divide 1h, got `{self.pane}` - at `$.pane`"
             )
 
     def pane_start(self, time: int) -> int:
@@ -216,13 +229,18 @@ def parse(value: object) -> Policy:
     Raises `HeadgateError` with the path of the mistake (`$.release.steps[0].weight`), what was found and what
     was expected.
     """
-    try:
-        policy = msgspec.convert(value, Policy, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        raise HeadgateError(str(error)) from error
-    for path, mistake in _mistakes(policy):
+    policy = convert(value)
+    for path, mistake in mistakes(policy):
         raise HeadgateError(f"{mistake} - at `{path}`")
     return policy
+
+
+def convert(value: object) -> Policy:
+    """What `parse` does about types alone, without looking for `mistakes`. Raises as it does."""
+    try:
+        return msgspec.convert(value, Policy, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise HeadgateError(str(error)) from error
 
 
 def to_object(policy: Policy) -> dict[str, Any]:
@@ -242,13 +260,18 @@ def _encode(value: object) -> object:
     return str(value)
 
 
-def _mistakes(policy: Policy) -> list[tuple[str, str]]:
+def mistakes(policy: Policy) -> list[tuple[str, str]]:
+    """What is wrong with a policy beyond its types: the JSON path of each mistake, and what it is."""
     found = []
     for i, rule in enumerate(policy.rules):
         limits = [n for n in ("above", "below", "outside", "baseline") if getattr(rule, n) is not None]
         if len(limits) != 1:
             got = ", ".join(limits) or "none"
             found.append((f"$.rules[{i}]", f"Expected one of above, below, outside, baseline, got `{got}`"))
+        votes = rule.hold.votes
+        if votes is not None and votes.at_least > votes.of:
+            expected = f"Expected at_least to be at most of ({votes.of}), got `{votes.at_least}`"
+            found.append((f"$.rules[{i}].for", expected))
         if [other.name for other in policy.rules].index(rule.name) != i:
             found.append((f"$.rules[{i}].name", f"Expected a name that no other rule has, got `{rule.name}`"))
     release = policy.release or ReleasePolicy()

@@ -49,6 +49,8 @@ class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         config: dict[str, Any] = {
             "bootstrap.servers": self.brokers,
             "security.protocol": self.security_protocol,
+            # Not a line for every failed connection: what matters reaches our callbacks and exceptions.
+            "log_level": 2,
         }
         if self._sasl:
             config |= {

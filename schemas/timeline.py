@@ -45,7 +45,7 @@ class Timeline:
         try:
             record = self._codec.decode(value)
             policy = policies.parse(msgspec.json.decode(record.policy))
-        except ValueError as error:
+        except (ValueError, HeadgateError) as error:
             raise HeadgateError(f"control.policies: {error}") from error
         if policy.model != record.model:
             raise HeadgateError(
@@ -74,6 +74,10 @@ class Timeline:
     def models(self) -> list[str]:
         """Those that have a policy."""
         return list(self._models)
+
+    def entries(self, model: str) -> list[Entry]:
+        """The model's policies in log order, each with its first instant."""
+        return list(self._models.get(model, ()))
 
     def latest(self, model: str) -> Policy:
         """The last one published, in force or not yet; the defaults where there is none."""

@@ -6,7 +6,7 @@ Not for event topics (those come through `transport.py`, or the serving worker's
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -58,15 +58,25 @@ class Entry(NamedTuple):
 
 
 class Follower:
-    """Follows all partitions of one topic, from the beginning, outside any group; sees committed transactions
-    only.
+    """Follows all partitions of one topic, from the beginning or from a time on, outside any group; sees
+    committed transactions only.
 
     >>> follower = Follower(settings, topics.RELEASES)      # doctest: +SKIP
     >>> for entry in follower.refresh(): ...                # doctest: +SKIP
     """
 
-    def __init__(self, settings: Settings, topic: Topic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topic: Topic,
+        on_error: Callable[[KafkaError], None] | None = None,
+        since: int | None = None,
+    ) -> None:
+        """`on_error` is told, from within `refresh` and `poll`, what the client meets and goes on trying
+        about. `since` (Kafka time, ms) skips what is older.
+        """
         self._topic = topic.full_name(settings.topics)
+        self._since = since
         self._consumer = Consumer(
             settings.kafka.librdkafka()
             | {
@@ -77,8 +87,10 @@ class Follower:
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
             }
+            | ({} if on_error is None else {"error_cb": on_error})
         )
         self._positions: dict[int, int] = {}
+        self._read: list[Entry] = []
 
     def refresh(self, timeout: float = TIMEOUT) -> list[Entry]:
         """All records between the last refresh and the topic's end as it is now; blocks until they are read.
@@ -88,22 +100,22 @@ class Follower:
         """
         deadline = time.monotonic() + timeout
         ends = self._ends(timeout)
-        entries: list[Entry] = []
         while any(self._positions[partition] < end for partition, end in ends.items()):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise KafkaException(
                     KafkaError(KafkaError._TIMED_OUT, f"{self._topic}: not read to its end in {timeout} s")
                 )
-            for message in self._consumer.consume(10_000, min(left, 1.0)):
+            for message in self._consume(10_000, min(left, 1.0)):
                 entry, error = _entry(message), message.error()
                 if error is None:
-                    entries.append(entry)
+                    self._read.append(entry)
                     self._positions[entry.partition] = entry.offset + 1
                 elif error.code() == KafkaError._PARTITION_EOF:  # it may lie behind a transaction's marker
                     self._positions[entry.partition] = max(self._positions[entry.partition], entry.offset)
                 elif error.fatal():
                     raise KafkaException(error)
+        entries, self._read = self._read, []
         return entries
 
     def poll(self, timeout: float) -> list[Entry]:
@@ -111,7 +123,7 @@ class Follower:
         `refresh`.
         """
         entries = []
-        for message in self._consumer.consume(1_000, timeout):
+        for message in self._consume(1_000, timeout):
             if message.error() is None:
                 entries.append(_entry(message))
                 self._positions[entries[-1].partition] = entries[-1].offset + 1
@@ -121,16 +133,31 @@ class Follower:
         """Ends the consumer's threads and connections."""
         self._consumer.close()
 
+    def _consume(self, most: int, timeout: float) -> list[Message]:
+        """Waits for the first message only: the client's own `consume` waits until it has all that it may."""
+        first = self._consumer.consume(1, timeout)
+        return first + self._consumer.consume(most - 1, 0) if first else first
+
     def _ends(self, timeout: float) -> dict[int, int]:
         if not self._positions:
-            self._positions = dict.fromkeys(self._partitions(timeout), 0)
-            starts = {partition: self._watermarks(partition, timeout)[0] for partition in self._positions}
-            self._positions |= starts
+            found = self._partitions(timeout)
+            starts = {partition: self._start(partition, timeout) for partition in found}
+            self._positions = dict(starts)
             self._consumer.assign([Partition(self._topic, p, offset) for p, offset in starts.items()])
         return {partition: self._watermarks(partition, timeout)[1] for partition in self._positions}
 
+    def _start(self, partition: int, timeout: float) -> int:
+        low, high = self._watermarks(partition, timeout)
+        if self._since is None:
+            return low
+        asked = [Partition(self._topic, partition, self._since)]
+        offset = self._consumer.offsets_for_times(asked, timeout)[0].offset
+        return offset if offset >= 0 else high
+
     def _partitions(self, timeout: float) -> list[int]:
         metadata = self._consumer.list_topics(self._topic, timeout).topics[self._topic]
+        if metadata.error is not None and metadata.error.code() == KafkaError.LEADER_NOT_AVAILABLE:
+            raise KafkaException(metadata.error)  # it is still starting
         if metadata.error is not None:
             raise HeadgateError(f"topic {self._topic}: {metadata.error.str()}; {MISSING}")
         return sorted(metadata.partitions)

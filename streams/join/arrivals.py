@@ -81,7 +81,7 @@ class Reader(Generic[Event]):
         if all(value and value[0] for value in values):
             try:
                 events = self._all.decode(b"[" + b",".join(values) + b"]")  # type: ignore[arg-type]
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
             else:
                 if len(events) == len(records):  # a value such as `{…},{…}` would make more

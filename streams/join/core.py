@@ -8,7 +8,6 @@ all three topics have passed, and panes with a deadline before it are final and 
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from msgspec import DecodeError
 
@@ -21,6 +20,7 @@ from streams.join.arrivals import GRACE, Arrival, Fault, Lost, Reader
 from streams.join.ledger import Batch, Ledger, Safe
 from streams.join.predictions import EARLY, Answered
 from streams.join.profiles import Profiles
+from streams.join.visits import Asked, Said, Visit, answers, describes, match, tie
 from streams.join.windows import Series, Window
 from streams.stage import Record
 
@@ -33,50 +33,6 @@ AGEING = 10
 
 NOBODY = Series("", "")
 """Of no version and no arm."""
-
-
-class Asked(NamedTuple):
-    """A request, and until which deadline predictions may answer it (`deadline`) or be described by it
-    (`until`).
-    """
-
-    request: Request
-    ts: int
-    past: int
-    window: Window
-    deadline: int
-    until: int
-    answer_by: int
-
-
-class Said:
-    """Feedback, the deadline after which no prediction in time for it can come any more, and whether it is
-    `taken`: by one, or as lost.
-    """
-
-    __slots__ = ("batch", "deadline", "feedback", "past", "taken", "timestamp", "ts")
-
-    def __init__(self, arrival: Arrival[Feedback], past: int, deadline: int, batch: Batch) -> None:
-        self.feedback = arrival.event
-        self.timestamp = arrival.record.timestamp
-        self.ts = arrival.ts
-        self.past = past
-        self.deadline = deadline
-        self.batch = batch
-        self.taken = False
-
-
-class Visit:
-    """All that is known under one request id."""
-
-    __slots__ = ("asked", "predictions", "said", "unanswered", "until")
-
-    def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        self.predictions: list[Answered] = []
-        self.said: list[Said] = []
-        self.unanswered: set[str] = set()  # models whose request is counted as unanswered
-        self.until = BEGINNING
 
 
 class Join:
@@ -204,23 +160,26 @@ class Join:
             self._count("late", arrival.record.timestamp, past, request, batch)
             return
         visit = self._visit(request.request_id)
-        if any(asked.request.model == request.model and past <= asked.until for asked in visit.asked):
-            return
-        until = max(deadline, self._deadline(request.model, ts + policy.answer))
         answer_by = ts + policy.answer
-        asked = Asked(
-            request, ts, past, self._window(request.model, start, policy), deadline, until, answer_by
-        )
-        visit.asked.append(asked)
+        until = max(deadline, self._deadline(request.model, answer_by))
         self._keep(visit, request.request_id, until, batch)
+        for other in visit.asked:
+            if other.request.model == request.model and past <= other.keep:
+                other.keep = max(other.keep, until)
+                other.batch.need(until)
+                return
+        window = self._window(request.model, start, policy)
+        window.cell(NOBODY)  # so that a successor overwrites what an earlier owner took for unanswered
+        asked = Asked(request, past, window, until, answer_by, batch)
+        visit.asked.append(asked)
         answer_end = self._timeline.at(request.model, answer_by)
         self._schedule(min(deadline, answer_end.pane_start(answer_by) + answer_end.pane), request.request_id)
         for prediction in visit.predictions:
-            if not prediction.requested and _describes(asked, prediction):
+            tie(asked, prediction)
+            if not prediction.requested and describes(asked, prediction):
                 prediction.leave()
                 prediction.request(request)
                 prediction.enter(self._profiles.of(prediction.model, prediction.version))
-                batch.need(prediction.deadline)
 
     def _predict(self, arrival: Arrival[Prediction], batch: Batch) -> None:
         prediction, ts, past = arrival.event, arrival.ts, self._past(arrival)
@@ -235,8 +194,6 @@ class Join:
         shadow = prediction.arm == "shadow"
         window = self._window(prediction.model, start, policy)
         answered = Answered(prediction, ts, past, policy, window, batch)
-        if not shadow:
-            self._mark_answered(visit, answered)
         for other in visit.predictions:
             if other.model == prediction.model and (other.arm == "shadow") == shadow and past <= other.keep:
                 if shadow and other.version != prediction.version:
@@ -245,26 +202,26 @@ class Join:
                 other.keep = max(other.keep, deadline)
                 other.batch.need(deadline)
                 return
-        described = next((asked for asked in visit.asked if _describes(asked, answered)), None)
+        self._mark_answered(visit, answered)
+        described = next((asked for asked in visit.asked if describes(asked, answered)), None)
         if described is not None:
             answered.request(described.request)
         answered.enter(self._profiles.of(answered.model, answered.version))
         visit.predictions.append(answered)
         for said in visit.said:
-            _match(said, answered)
+            match(said, answered)
 
     def _hear(self, arrival: Arrival[Feedback], batch: Batch) -> None:
         feedback, ts, past = arrival.event, arrival.ts, self._past(arrival)
         deadline = self._timeline.longest_deadline(ts + EARLY)
         visit = self._visit(feedback.request_id)
-        said = Said(arrival, past, deadline, batch)
+        window = self._window_of_loss("", arrival.record.timestamp if past > deadline else ts, past)
+        said = Said(arrival, past, deadline, window, batch)
         visit.said.append(said)
         self._keep(visit, feedback.request_id, deadline, batch)
-        batch.need(self._loss_deadline(ts))
-        if past > deadline:
-            batch.need(self._window_of_loss("", arrival.record.timestamp, past).deadline)
+        batch.need(window.deadline)
         for prediction in visit.predictions:
-            _match(said, prediction)
+            match(said, prediction)
 
     def _past(self, arrival: "Arrival[Request] | Arrival[Prediction] | Arrival[Feedback]") -> int:
         """How late a record came; what is final is past, even where idle topics passed it without a
@@ -274,8 +231,9 @@ class Join:
 
     def _mark_answered(self, visit: Visit, prediction: Answered) -> None:
         for asked in visit.asked:
-            if _answers(prediction, asked) and asked.request.model in visit.unanswered:
-                visit.unanswered.discard(asked.request.model)
+            tie(asked, prediction)
+            if asked.unanswered and answers(prediction, asked):
+                asked.unanswered = False
                 asked.window.cell(NOBODY).add("unanswered", -1)
 
     # What is held, and for how long.
@@ -340,21 +298,25 @@ class Join:
 
     def _window_of_loss(self, model: str, timestamp: int, past: int) -> Window:
         """The pane of `timestamp`; where that is past, a part of it that is named after the pane in which the
-        record came.
+        record came: as the log says it, or where time passed that pane without a record, as it is now.
         """
         policy = self._timeline.at(model, timestamp)
         start = policy.pane_start(timestamp)
-        came = max(past, self.reached)
-        if came <= (policy.deadline(start) if model else self._loss_deadline(timestamp)):
-            return self._window(model, start, policy)
+        window = self._window(model, start, policy)
+        if max(past, self.reached) <= window.deadline:
+            return window
+        came = past if self._part_deadline(model, past) >= self.reached else self.reached
         part = self._timeline.at(model, came).pane_start(came)
         late = self._windows.get((model, start, part))
         if late is None:
-            deadline = self._deadline(model, came) if model else self._loss_deadline(came)
+            deadline = self._part_deadline(model, came)
             late = self._windows[model, start, part] = Window(
                 model, start, start + policy.pane, part, deadline
             )
         return late
+
+    def _part_deadline(self, model: str, came: int) -> int:
+        return self._deadline(model, came) if model else self._loss_deadline(came)
 
     # Time and output.
 
@@ -377,27 +339,20 @@ class Join:
         if visit is None:
             return
         for asked in visit.asked:
-            model, known = asked.request.model, min(asked.answer_by, asked.deadline)
-            if model not in visit.unanswered and known < self.reached and not _is_answered(asked, visit):
-                visit.unanswered.add(model)
+            known = min(asked.answer_by, asked.deadline)
+            if not asked.unanswered and known < self.reached and not visit.answers(asked):
+                asked.unanswered = True
                 asked.window.cell(NOBODY).add("unanswered", 1)
         for said in visit.said:
             if not said.taken and said.deadline < self.reached:
                 said.taken = True
-                self._give_up(said)
-        keep = max((prediction.keep for prediction in visit.predictions), default=BEGINNING)
+                said.window.cell(NOBODY).add("late" if said.past > said.deadline else "unmatched", 1)
+        keep = visit.keep
         if max(visit.until, keep) < self.reached:
             del self._visits[request_id]
         elif keep > visit.until:
             visit.until = keep
             self._schedule(keep, request_id)
-
-    def _give_up(self, said: Said) -> None:
-        if said.past > said.deadline:
-            self._count("late", said.timestamp, said.past, said.feedback, said.batch)
-            return
-        policy = self._timeline.at("", said.ts)
-        self._window("", policy.pane_start(said.ts), policy).cell(NOBODY).add("unmatched", 1)
 
     def snapshots(self, snapshot: int, now: int) -> Iterator[Pane]:
         """Snapshots of panes that changed: of final ones, which are then forgotten, and of those whose turn
@@ -428,34 +383,3 @@ class Join:
 
     def _newest(self) -> int:
         return max(self.requests.clock, self.predictions.clock, self.feedback.clock)
-
-
-def _describes(asked: Asked, prediction: Answered) -> bool:
-    """Whether a prediction takes user, surface and features from the request: each was in time for the
-    other's pane.
-    """
-    return (
-        asked.request.model == prediction.model
-        and prediction.past <= asked.until
-        and asked.past <= prediction.deadline
-    )
-
-
-def _answers(prediction: Answered, asked: Asked) -> bool:
-    return (
-        asked.request.model == prediction.model
-        and prediction.ts <= asked.answer_by
-        and prediction.past <= asked.deadline
-    )
-
-
-def _is_answered(asked: Asked, visit: Visit) -> bool:
-    return any(prediction.arm != "shadow" and _answers(prediction, asked) for prediction in visit.predictions)
-
-
-def _match(said: Said, prediction: Answered) -> None:
-    """Feedback answers a prediction where neither came too late for the other."""
-    if said.past <= prediction.deadline and prediction.past <= said.deadline:
-        said.taken = True
-        said.batch.need(prediction.deadline)
-        prediction.answer(said.feedback, said.ts)

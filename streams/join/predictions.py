@@ -59,7 +59,7 @@ class Answered:
         self._surface = prediction.surface
         self._segments = prediction.segments
         self._features = prediction.features
-        self._seen: set[str | tuple[str, str]] = set()
+        self._seen: set[str | tuple[str, str | None]] = set()
         self._clicked: set[str] = set()
         self._purchased: set[str] = set()
         self._impressed: set[str] = set()
@@ -110,7 +110,7 @@ class Answered:
                 self._add("expired", 1)
             return
         item = None if feedback.item is None else str(feedback.item)
-        key = feedback.event_id if feedback.event_id is not None else (feedback.kind, item or "")
+        key = feedback.event_id if feedback.event_id is not None else (feedback.kind, item)
         if key in self._seen:
             if served:
                 self._duplicates += 1

@@ -191,7 +191,7 @@ class JoinStage:
             raise HeadgateError(
                 f"event topics: found {self._count} partitions, expected {counts.pop()} as when last read: "
                 "partition counts do not change in place. Create topics with the new count under another "
-                "prefix, switch producers and stages to it, and keep the old stages until their panes are final"
+                "prefix, switch producers and stages to it; keep the old stages until their panes are final"
             )
         starts = {}
         for topic, assigned in found.items():

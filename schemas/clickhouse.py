@@ -1,0 +1,348 @@
+"""The ClickHouse tables: which columns each has, which row replaces which, and how a record becomes a row.
+
+Every table is a `ReplacingMergeTree`: a record that is written again, or late, or by a zombie, changes
+nothing. Between merges the old rows are still there, so people do not read these tables but the views of
+`streams/storage/views.py`. No materialized view may hang on them: it would see every replaced row.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from schemas import records, topics
+from schemas.records import Profile
+from schemas.topics import Topic
+
+
+class Stored(NamedTuple):
+    """A decoded record, and where it stands: `topic_partition` and `topic_offset` of its own topic."""
+
+    record: msgspec.Struct
+    topic_partition: int
+    topic_offset: int
+
+
+class Column(NamedTuple):
+    """A column: the attribute of `Stored` that fills it, and how that becomes a value that ClickHouse's type
+    takes."""
+
+    name: str
+    type: str
+    source: str
+    convert: Callable[[Any], object] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table. Of rows that are equal in `order_by`, the one with the highest `version` holds; any, where
+    they cannot differ.
+
+    `partition_by` may only depend on columns of `order_by`: rows that replace each other must lie in one
+    partition.
+    """
+
+    name: str
+    topic: Topic
+    columns: tuple[Column, ...]
+    order_by: tuple[str, ...]
+    version: str | None = None
+    primary_key: tuple[str, ...] = ()
+    partition_by: str | None = None
+
+    def full_name(self, database: str) -> str:
+        """The table's name in SQL."""
+        return f"{quoted(database)}.{quoted(self.name)}"
+
+    def ddl(self, database: str) -> str:
+        """The statement that creates the table where it does not exist."""
+        columns = ",\n    ".join(f"{quoted(column.name)} {column.type}" for column in self.columns)
+        clauses = [
+            f"CREATE TABLE IF NOT EXISTS {self.full_name(database)}\n(\n    {columns}\n)",
+            f"ENGINE = ReplacingMergeTree({quoted(self.version) if self.version else ''})",
+        ]
+        if self.partition_by:
+            clauses.append(f"PARTITION BY {self.partition_by}")
+        if self.primary_key:
+            clauses.append(f"PRIMARY KEY ({', '.join(map(quoted, self.primary_key))})")
+        clauses.append(f"ORDER BY ({', '.join(map(quoted, self.order_by))})")
+        return "\n".join(clauses)
+
+    def values(self, rows: Sequence[Stored]) -> list[list[object]]:
+        """The rows as columns, in the order of `columns`; times are epoch milliseconds."""
+        return [
+            [column.convert(value) for value in values] if column.convert else list(values)
+            for column in self.columns
+            for values in [map(attrgetter(column.source), rows)]
+        ]
+
+
+def quoted(name: str) -> str:
+    """An identifier as SQL."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+TEXT = "String"
+WORD = "LowCardinality(String)"
+TIME = "DateTime64(3, 'UTC')"
+NUMBER = "Float64"
+INTEGER = "Int64"
+COUNT = "UInt64"
+WORDS = "Map(LowCardinality(String), String)"
+
+SCORE = "score"
+"""The name under which the score's distribution stands among the features'."""
+
+
+def _column(name: str, type_: str) -> Column:
+    """A required field of the record."""
+    return Column(name, type_, f"record.{name}")
+
+
+def _optional(name: str, type_: str) -> Column:
+    """A field that is NULL where the record lacks it."""
+    return Column(name, f"Nullable({type_})", f"record.{name}")
+
+
+def _object(name: str) -> Column:
+    """A field of any shape, as JSON text; an empty object where the record lacks it."""
+    return Column(name, TEXT, f"record.{name}", _json)
+
+
+def _json(value: msgspec.Raw | dict[str, object] | None) -> str:
+    return msgspec.json.encode(value or {}).decode()
+
+
+def _map(value: dict[str, str] | None) -> dict[str, str]:
+    return value or {}
+
+
+def _array(value: list[str] | None) -> list[str]:
+    return value or []
+
+
+def _references(profile: Profile) -> dict[str, list[int]]:
+    distributions = profile.features | ({SCORE: profile.score} if profile.score else {})
+    return {name: distribution.counts for name, distribution in distributions.items()}
+
+
+def _precedence(offset: int) -> int:
+    return (1 << 64) - 1 - offset
+
+
+TOPIC_PARTITION = Column("topic_partition", "UInt32", "topic_partition")
+TOPIC_OFFSET = Column("topic_offset", "UInt64", "topic_offset")
+
+PANES = Table(
+    "panes",
+    topics.PANES,
+    (
+        _column("model", WORD),
+        _column("version", WORD),
+        _column("arm", WORD),
+        _column("segment", WORD),
+        _column("segment_value", TEXT),
+        _column("start", TIME),
+        _column("end", TIME),
+        _column("generation", INTEGER),
+        _column("partition", COUNT),
+        _column("part", INTEGER),
+        _column("snapshot", COUNT),
+        _column("deadline", TIME),
+        _column("retracted", "Bool"),
+        _column("sums", "Map(LowCardinality(String), Float64)"),
+        _column("latency", "Map(Int32, UInt64)"),
+        _column("click_delay", "Map(Int32, UInt64)"),
+        _column("features", "Map(LowCardinality(String), Array(UInt64))"),
+        TOPIC_PARTITION,
+    ),
+    order_by=(
+        *("model", "segment", "start"),
+        *("segment_value", "version", "arm", "end", "generation", "partition", "part"),
+    ),
+    version="snapshot",
+    primary_key=("model", "segment", "start"),
+    partition_by="toYYYYMMDD(start)",
+)
+"""Snapshots of panes. The user buckets (`Pane.buckets`) stay in Kafka: only the judge needs them."""
+
+PROFILES = Table(
+    "profiles",
+    topics.PROFILES,
+    (
+        _column("model", WORD),
+        _column("version", WORD),
+        _column("ts", TIME),
+        Column("features", "Map(String, Array(UInt64))", "record", _references),
+        Column("precedence", "UInt64", "topic_offset", _precedence),
+    ),
+    order_by=("model", "version"),
+    version="precedence",
+)
+"""Reference distributions, the score's under the name `score`. The first record of a version holds:
+`precedence` falls with the offset."""
+
+ALERTS = Table(
+    "alerts_log",
+    topics.ALERTS,
+    (
+        _column("alert_id", TEXT),
+        _column("model", WORD),
+        _column("rule", WORD),
+        _column("status", WORD),
+        _column("severity", WORD),
+        _column("starts_at", TIME),
+        _optional("ends_at", TIME),
+        _optional("value", NUMBER),
+        _optional("threshold", NUMBER),
+        _column("labels", WORDS),
+        _column("annotations", WORDS),
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "alert_id"),
+    version="topic_offset",
+)
+"""Alerts as they stand: firing, then resolved, replaces firing."""
+
+RELEASES = Table(
+    "releases_log",
+    topics.RELEASES,
+    (
+        _column("model", WORD),
+        _column("generation", COUNT),
+        _column("ts", TIME),
+        _column("stable", TEXT),
+        _optional("candidate", TEXT),
+        _optional("shadow", TEXT),
+        _column("weight", NUMBER),
+        _column("phase", WORD),
+        _column("salt", TEXT),
+        _column("decision_id", TEXT),
+        _column("reason", TEXT),
+        _object("evidence"),
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "generation"),
+    version="topic_offset",
+)
+
+ACKS = Table(
+    "acks_log",
+    topics.ACKS,
+    (
+        _column("model", WORD),
+        _column("worker", WORD),
+        _column("ts", TIME),
+        _column("kind", WORD),
+        _column("generation", COUNT),
+        _optional("status", TEXT),
+        Column("loaded", "Array(String)", "record.loaded", _array),
+        _optional("error", TEXT),
+        TOPIC_PARTITION,
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "worker", "ts", "topic_partition", "topic_offset"),
+    partition_by="toYYYYMM(ts)",
+)
+
+COMMANDS = Table(
+    "commands_log",
+    topics.COMMANDS,
+    (
+        _column("model", WORD),
+        _column("ts", TIME),
+        _column("command", WORD),
+        _column("command_id", TEXT),
+        _column("actor", TEXT),
+        _optional("version", TEXT),
+        _optional("mode", TEXT),
+        _optional("reason", TEXT),
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "ts", "command_id"),
+    version="topic_offset",
+)
+
+POLICIES = Table(
+    "policies_log",
+    topics.POLICIES,
+    (
+        _column("model", WORD),
+        _column("ts", TIME),
+        _object("policy"),
+        _column("actor", TEXT),
+        TOPIC_PARTITION,
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "topic_partition", "topic_offset"),
+)
+
+SAMPLES = Table(
+    "samples_log",
+    topics.SAMPLES,
+    (
+        _column("model", WORD),
+        _column("ts", TIME),
+        _column("name", WORD),
+        _column("value", NUMBER),
+        _optional("version", TEXT),
+        _optional("phase", TEXT),
+        Column("labels", WORDS, "record.labels", _map),
+        TOPIC_PARTITION,
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "name", "ts", "topic_partition", "topic_offset"),
+    partition_by="toYYYYMM(ts)",
+)
+
+DEAD_LETTERS = Table(
+    "dead_letters_log",
+    topics.DEAD_LETTERS,
+    (
+        _column("ts", TIME),
+        _column("topic", WORD),
+        _column("partition", COUNT),
+        _column("offset", COUNT),
+        _column("stage", WORD),
+        _column("reason", TEXT),
+        _optional("key", TEXT),
+        _optional("value", TEXT),
+    ),
+    order_by=("stage", "topic", "partition", "offset"),
+)
+
+PROGRESS = Table(
+    "progress",
+    topics.PANES,
+    (
+        _column("partition", COUNT),
+        _column("partitions", COUNT),
+        _column("time", TIME),
+        _column("clock", TIME),
+        _column("snapshot", COUNT),
+        TOPIC_PARTITION,
+    ),
+    order_by=("topic_partition", "partition"),
+    version="snapshot",
+)
+"""How far each source partition is, by partition of `metrics.panes`."""
+
+TABLES = (PANES, PROFILES, ALERTS, RELEASES, ACKS, COMMANDS, POLICIES, SAMPLES, DEAD_LETTERS, PROGRESS)
+"""All tables, in the order in which a block of rows is inserted: progress after the panes that it speaks
+of."""
+
+BY_RECORD: dict[type[msgspec.Struct], Table] = {
+    records.Pane: PANES,
+    records.Progress: PROGRESS,
+    records.Profile: PROFILES,
+    records.Alert: ALERTS,
+    records.Release: RELEASES,
+    records.Ack: ACKS,
+    records.CommandRecord: COMMANDS,
+    records.PolicyRecord: POLICIES,
+    records.Sample: SAMPLES,
+    records.DeadLetter: DEAD_LETTERS,
+}
+"""Where each type of record is kept."""

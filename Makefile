@@ -1,0 +1,62 @@
+# What there is to do with Headgate. `make` lists it.
+#
+# Everything is installed into .venv, once: each step leaves a stamp there, and is done again only when what it was made from
+# has changed. ARGS is passed on: make test ARGS='tests/unit -k router', make demo ARGS='--seed 7'.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help setup demo test check bench soak clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(VENV)/.requirements $(VENV)/.headgate $(VENV)/kafka/.resolved ## install everything into .venv (first of all targets, once)
+
+demo: setup ## the whole loop on real data, live in the terminal: one release promoted, one rolled back (under 3 minutes)
+	@$(BIN)/headgate demo $(ARGS)
+
+test: setup ## run the tests, on a real Kafka and a real ClickHouse (without the long ones: see soak)
+	@$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+
+check: setup ## lint, formatting and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy --strict
+
+bench: setup ## measure: events/s, event to alert, decision to last ack (tests/bench/README.md has the figures)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: setup ## run the long tests
+	@$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+
+clean: ## remove what was installed and what the tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@python=$$(infra/local/prerequisites.sh); echo "setup: $(VENV), with $$python"; "$$python" -m venv $(VENV)
+
+# The lock has ONNX Runtime for the CPU. On a machine with a GPU, afterwards: $(BIN)/pip install '.[gpu]'
+$(VENV)/.requirements: requirements.lock | $(VENV)/bin/python
+	@echo "setup: Python packages, from requirements.lock"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.headgate: pyproject.toml $(VENV)/.requirements
+	@echo "setup: the headgate command"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/kafka/.resolved: infra/local/pom.xml | $(VENV)/bin/python
+	@infra/local/prerequisites.sh >/dev/null
+	@echo "setup: Kafka, from Maven Central"
+	@rm -rf $(@D)
+	@mvn --quiet --batch-mode --no-transfer-progress --file $< dependency:copy-dependencies -Djars="$(CURDIR)/$(@D)"
+	@touch $@

@@ -1,0 +1,231 @@
+"""A stage as a Faust application: one agent, one consumer, no web server, no tables, no topics of Faust's
+own.
+
+`run` is the whole life of a stage's process: wait for Kafka, start, work, end in good order or with an error.
+"""
+
+import asyncio
+import logging
+import random
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import faust
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from faust.app.base import BootStrategy
+from faust.serializers.schemas import Schema
+from faust.types import AppT, EventT, Message, StreamT
+from mode.types import ServiceT
+
+from schemas.errors import HeadgateError
+from schemas.settings import Settings
+from schemas.topics import Topic
+from streams.driver import Batch, Driver
+from streams.garbage import Garbage
+from streams.liveness import Liveness, Vitals
+from streams.registry import group
+from streams.stage import Stage
+from streams.transport import BatchConsumer, BatchTransport
+
+log = logging.getLogger(__name__)
+
+TICK = 0.1
+SURVEY = 1.0
+COMMIT = 1.0
+"""Seconds between ticks, questions for the ends of the logs, and commits."""
+BACKOFF = 10.0
+"""Longest pause, in seconds, between two attempts to reach Kafka."""
+ENDING = 20
+"""Seconds after which a process that was told to end, but does not, is ended by the kernel."""
+
+
+class _OnlyConsumer(BootStrategy):
+    """Of Faust's services those that a stage needs: no producer, no web server, no leader election, no
+    monitor."""
+
+    def server(self) -> Iterable[ServiceT]:
+        return [self.app.consumer, self.app.agents, self.app.topics, self.app.tables]
+
+
+class _AsIs(Schema[Any, Any]):
+    """Hands on batches as the transport made them."""
+
+    def compile(self, app: AppT, **_errors: Any) -> Any:
+        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
+            return app.create_event(None, message.value, message.headers, message)
+
+        return decode
+
+
+class StageApp(faust.App):
+    """The Faust application around a stage."""
+
+    BootStrategy = _OnlyConsumer
+    consumer: BatchConsumer
+
+    def __init__(self, stage: Stage, settings: Settings) -> None:
+        super().__init__(
+            group(stage.name, settings),
+            broker="aiokafka://",
+            broker_commit_interval=COMMIT,
+            stream_buffer_maxsize=1,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            store="memory://",
+        )
+        self.driver = Driver(stage)
+        self.transport = BatchTransport(self, self.driver, settings, self.fail)
+        self._liveness = Liveness(settings.streams.liveness)
+        self._garbage = Garbage()
+        names = [topic.full_name(settings.topics) for topic in stage.topics]
+        self.agent(self.topic(*names, schema=_AsIs()), name=stage.name)(self._work)
+        for task in (self._tick, self._watch):
+            self.task(task)
+
+    async def fail(self, error: BaseException) -> None:
+        """Stops the process; from now on nothing is committed."""
+        if self.driver.failure is None:
+            self.driver.failure = error
+            await self.crash(error)
+
+    async def _work(self, batches: StreamT[Any]) -> None:
+        """The agent. Ends with the first error: stock Faust would log it and go on with the next message."""
+        batch: Batch
+        async for batch in batches:
+            try:
+                await self.driver.process(batch)
+            except Exception as error:
+                await self.fail(error)
+                return
+
+    async def _tick(self) -> None:
+        while not self.should_stop:
+            try:
+                await self.driver.tick()
+            except Exception as error:
+                await self.fail(error)
+                return
+            self._garbage.collect(time.monotonic())
+            await self.sleep(TICK)
+
+    async def _watch(self) -> None:
+        """Keeps the ends of the logs known, and ends the process when it is dead without noticing."""
+        answering = True
+        while not self.should_stop:
+            try:
+                await self.consumer.survey()
+            except (TimeoutError, KafkaError) as error:
+                if answering:
+                    log.warning(
+                        "Kafka does not answer (%s); waiting for it", str(error) or type(error).__name__
+                    )
+                answering = False
+                self._liveness.unknown()
+            else:
+                if not answering:
+                    log.info("Kafka answers again")
+                answering = True
+                if wrong := self._liveness.observe(time.monotonic(), self._vitals()):
+                    await self.fail(RuntimeError(wrong))
+                    return
+            await self.sleep(SURVEY)
+
+    def _vitals(self) -> Vitals:
+        driver = self.driver
+        return Vitals(driver.lag, driver.moves, bool(driver.due()), driver.commits, driver.busy_since)
+
+    async def on_stop(self) -> None:
+        """The last call of the stage and the last commit; then Faust leaves the group."""
+        try:
+            await self.driver.close()
+            await self.consumer.commit()
+        except Exception as error:
+            await self.fail(error)
+        await super().on_stop()
+
+    def _create_directories(self) -> None:
+        """Stock Faust makes a data folder in the working directory; a stage keeps nothing on disk."""
+
+
+def run(stage: Stage, settings: Settings) -> int:
+    """Runs a stage in the foreground, until SIGINT or SIGTERM (answers 0) or an error, which is logged
+    (answers 1)."""
+    return asyncio.run(_live(stage, settings))
+
+
+async def _live(stage: Stage, settings: Settings) -> int:
+    told_to_stop = asyncio.Event()
+
+    def stop() -> None:
+        told_to_stop.set()
+        signal.alarm(ENDING)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    stopping = asyncio.ensure_future(told_to_stop.wait())
+    waiting = asyncio.ensure_future(_await_topics(stage.topics, settings))
+    await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        return 0
+    waiting.result()
+
+    app = StageApp(stage, settings)
+    working = asyncio.ensure_future(_work(app))
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if working.done() and app.driver.failure is None:
+        app.driver.failure = (
+            working.exception() or app.crash_reason or RuntimeError("Faust has stopped by itself")
+        )
+    signal.alarm(ENDING)
+    await app.stop()
+    failure = app.driver.failure
+    if isinstance(failure, HeadgateError):
+        log.error("%s", failure)
+    elif failure is not None:
+        log.error(
+            "the stage ends with an error; nothing is committed beyond what it called safe", exc_info=failure
+        )
+    return 0 if failure is None else 1
+
+
+async def _work(app: StageApp) -> None:
+    await app.start()
+    await app.wait_until_stopped()
+
+
+async def _await_topics(topics: Sequence[Topic], settings: Settings) -> None:
+    """Returns once the broker answers and has the topics. Says once what it waits for."""
+    names = [topic.full_name(settings.topics) for topic in topics]
+    said, pause = "", 0.5
+    while True:
+        try:
+            missing = await _missing(names, settings)
+        except (KafkaError, OSError) as error:
+            waits_for = f"Kafka at {settings.kafka.brokers} does not answer"
+            reason = f" ({error})"
+        else:
+            if not missing:
+                if said:
+                    log.info("Kafka answers, and has the topics")
+                return
+            waits_for = f"Kafka at {settings.kafka.brokers} has no topic {', '.join(missing)}"
+            reason = "; `headgate up` creates them, `headgate check` says what else is missing"
+        if waits_for != said:
+            log.warning("%s%s; waiting for it", waits_for, reason)
+            said = waits_for
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter, not a secret)
+        pause = min(2 * pause, BACKOFF)
+
+
+async def _missing(names: Sequence[str], settings: Settings) -> list[str]:
+    admin = AIOKafkaAdminClient(**settings.kafka.aiokafka())
+    try:
+        await admin.start()
+        present = set(await admin.list_topics())
+    finally:
+        await admin.close()
+    return [name for name in names if name not in present]

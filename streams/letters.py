@@ -1,0 +1,24 @@
+"""Dead letters: what becomes of a record that a stage cannot read."""
+
+import base64
+
+from schemas.records import DeadLetter
+from streams.stage import Record, TopicPartition
+
+KEPT = 65_536
+"""Bytes of the bad value that are kept."""
+
+
+def dead_letter(stage: str, place: TopicPartition, record: Record, reason: str, now: int) -> DeadLetter:
+    """The letter of `stage` about `record` at `place`, at wall time `now` (ms). `reason`: which field, what
+    was found, what was expected."""
+    return DeadLetter(
+        ts=now,
+        topic=place.topic,
+        partition=place.partition,
+        offset=record.offset,
+        stage=stage,
+        reason=reason,
+        key=None if record.key is None else record.key.decode("utf-8", "replace"),
+        value=None if record.value is None else base64.b64encode(record.value[:KEPT]).decode(),
+    )

@@ -1,0 +1,36 @@
+"""The stages by name. The one place to add a stage to; a process imports no more than the one that it
+runs."""
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+
+from schemas.errors import HeadgateError
+from schemas.settings import Settings
+from streams.stage import Stage
+
+STAGES: Mapping[str, str] = {
+    "join": "streams.join.stage:JoinStage",
+    "judge": "streams.judge.stage:JudgeStage",
+    "sink": "streams.sink:SinkStage",
+}
+"""Module and class of each; the class is called with the settings."""
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Raises `HeadgateError` for a name that is no stage's."""
+    for name in names:
+        if name not in STAGES:
+            raise HeadgateError(f"no stage is called {name!r}; expected {', '.join(STAGES)}")
+
+
+def group(stage: str, settings: Settings) -> str:
+    """The consumer group of a stage."""
+    return f"{settings.topics.prefix}headgate-{stage}"
+
+
+def construct(name: str, settings: Settings) -> Stage:
+    """The stage of that name."""
+    require_known([name])
+    module, _, constructor = STAGES[name].partition(":")
+    stage: Stage = getattr(import_module(module), constructor)(settings)
+    return stage

@@ -1,0 +1,141 @@
+"""A small real stage for the transport's tests: sums records by ranges of offsets, and keeps a journal of
+what it is told.
+
+Like the join it emits full snapshots and calls an offset safe when everything below is in emitted, final
+ranges. Run as a process: settings come as JSON on standard input, the journal is the file named first,
+further arguments are `name=value` (see `Options`).
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from schemas import topics
+from schemas.settings import Settings
+from schemas.topics import Topic
+from streams import app
+from streams.log import Output
+from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+
+
+class Options(msgspec.Struct):
+    """How the stage is to behave. `bomb`: raises at a record with this value. `slow`: seconds that every
+    batch takes. `reads`: names of the topics that it reads."""
+
+    bomb: str = ""
+    slow: float = 0.0
+    reads: str = "inference.requests,inference.predictions"
+    range: int = 1000
+
+
+class Sum(msgspec.Struct):
+    """A final range of offsets: how many records, and the sum of their values."""
+
+    topic: str
+    partition: int
+    number: int
+    count: int
+    total: int
+
+
+class Entry(msgspec.Struct, omit_defaults=True):
+    """A line of the journal."""
+
+    what: str
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    metadata: str = ""
+    start: int = -1
+    end: int = -1
+    first: int = -1
+    last: int = -1
+    count: int = 0
+    value: str = ""
+
+
+class CountingStage:
+    """See the module."""
+
+    name = "counting"
+
+    def __init__(self, settings: Settings, journal: Path, options: Options) -> None:
+        self.topics: Sequence[Topic] = [t for t in topics.ALL if t.name in options.reads.split(",")]
+        self._options = options
+        self._journal = journal.open("ab", buffering=0)
+        self._output = Output(settings)
+        self._safe: dict[TopicPartition, int] = {}
+        self._sums: dict[TopicPartition, dict[int, Sum]] = {}
+        self._noted_end: dict[TopicPartition, int] = {}
+
+    def _note(self, what: str, partition: TopicPartition | None = None, **fields: int | str) -> None:
+        where = {} if partition is None else {"topic": partition.topic, "partition": partition.partition}
+        entry = msgspec.convert({"what": what, **where, **fields}, Entry)
+        self._journal.write(msgspec.json.encode(entry) + b"\n")
+
+    def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
+        for partition, (committed, start, end) in partitions.items():
+            offset, metadata = committed or (-1, "")
+            self._note("assigned", partition, offset=offset, metadata=metadata, start=start, end=end)
+            self._safe[partition] = max(offset, start)
+            self._sums[partition] = {}
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        for partition in partitions:
+            self._note("revoked", partition)
+            del self._safe[partition], self._sums[partition]
+            self._noted_end.pop(partition, None)
+
+    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+        self._note("process", partition, first=records[0].offset, last=records[-1].offset, count=len(records))
+        if self._options.slow:
+            await asyncio.sleep(self._options.slow)
+        sums = self._sums[partition]
+        for record in records:
+            value = (record.value or b"").decode()
+            if value == self._options.bomb:
+                raise ValueError(f"the bomb at offset {record.offset}")
+            number = record.offset // self._options.range
+            kept = sums.setdefault(number, Sum(*partition, number, 0, 0))
+            kept.count += 1
+            kept.total += int(value)
+
+    async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
+        final: dict[TopicPartition, int] = {}
+        for partition, reading in readings.items():
+            boundary = reading.position // self._options.range
+            for number in [number for number in self._sums[partition] if number < boundary]:
+                done = self._sums[partition].pop(number)
+                self._output.send(topics.PANES, "counting", msgspec.json.encode(done))
+            final[partition] = boundary * self._options.range
+            if reading.position >= reading.end and self._noted_end.get(partition) != reading.end:
+                self._noted_end[partition] = reading.end
+                self._note("end", partition, offset=reading.position, end=reading.end)
+        self._output.flush()
+        for partition, offset in final.items():
+            if offset > self._safe[partition]:
+                self._safe[partition] = offset
+                self._note("safe", partition, offset=offset)
+
+    def safe(self, partition: TopicPartition) -> Committed:
+        return Committed(self._safe[partition], f"safe={self._safe[partition]} ✓")
+
+    async def close(self) -> None:
+        self._note("close")
+
+
+def main(arguments: Sequence[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings)
+    options = msgspec.convert(
+        dict(argument.split("=", 1) for argument in arguments[1:]), Options, strict=False
+    )
+    return app.run(CountingStage(settings, Path(arguments[0]), options), settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

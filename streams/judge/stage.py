@@ -1,0 +1,364 @@
+"""The judge as a stage: feeds `core.Judge` from Kafka and writes what it decides, releases before anything
+else.
+
+State is rebuilt from the log. `safe` is the offset of the oldest pane that a running release, a rule's
+window or an open alert still needs; a start reads again from there, decides nothing until it has caught up,
+and repeats no alert whose record stood before the note (`done`) of the last commit. Idempotency zone: an
+input may be read twice at any time; a release record is committed exactly once, for its `as_of` says which
+commands it knew, and only one writer gets through.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+from confluent_kafka import KafkaException
+
+from schemas import topics
+from schemas.errors import HeadgateError
+from schemas.records import (
+    Ack,
+    Alert,
+    Codec,
+    CommandRecord,
+    DeadLetter,
+    Pane,
+    PaneRecord,
+    PolicyRecord,
+    Release,
+)
+from schemas.settings import Settings
+from schemas.timeline import BEGINNING, Timeline
+from schemas.topics import Topic
+from streams.join.murmur import partitions as murmur
+from streams.judge.check import check
+from streams.judge.checkpoint import Checkpoint
+from streams.judge.core import Judge
+from streams.judge.release import Positions
+from streams.judge.workers import LIVE
+from streams.judge.writer import FencedError, Message, Writer
+from streams.letters import dead_letter
+from streams.log import Entry, Follower
+from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+
+log = logging.getLogger(__name__)
+
+INPUTS = (topics.PANES, topics.COMMANDS, topics.ACKS)
+MEMORY = 1_000
+"""Milliseconds between two times of forgetting."""
+
+
+class Note(msgspec.Struct, omit_defaults=True):
+    """What a commit of `metrics.panes` says to a successor: from event time `floor` on panes are whole, and
+    alerts of records below offset `done` are written.
+    """
+
+    floor: int = BEGINNING
+    done: int = 0
+
+
+class Post:
+    """One partition number: its judge, where its inputs stand, and what is to be written."""
+
+    def __init__(
+        self, partition: int, timeline: Timeline, assigned: Mapping[TopicPartition, Assigned]
+    ) -> None:
+        self.partition = partition
+        self.ends = {place: standing.end for place, standing in assigned.items()}
+        self.note = _note(assigned.get(TopicPartition(topics.PANES.name, partition)))
+        self.judge = Judge(partition, timeline, self.note.floor)
+        self.writer: Writer | None = None
+        self.ready = False
+        self.caught_up = False
+        self.outbox: list[Alert | DeadLetter] = []
+        self.cut = any(
+            _cut(standing) for place, standing in assigned.items() if place.topic == topics.PANES.name
+        )
+        """The log of panes begins in the midst of what is needed."""
+        self.positions = {place: _first(standing) for place, standing in assigned.items()}
+        self.flushed = dict(self.positions)
+        self.panes: dict[int, int] = {}
+        """Pane start → the offset of the batch in which it first came."""
+        self.acks: list[tuple[int, int]] = []
+        """The offset of each batch of acks, and its newest time."""
+        self.forgot = 0
+
+    def place(self, topic: Topic) -> TopicPartition:
+        """This number's partition of a topic."""
+        return TopicPartition(topic.name, self.partition)
+
+    def as_of(self) -> Positions:
+        """Below which offsets the inputs are known."""
+        return {
+            place.topic: {str(place.partition): offset} for place, offset in sorted(self.positions.items())
+        }
+
+
+class JudgeStage:
+    """The stage named `judge`."""
+
+    name = "judge"
+    topics: Sequence[Topic] = INPUTS
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._timeline = Timeline()
+        self._posts: dict[int, Post] = {}
+        self._policies: Follower | None = None
+        self._releases: Follower | None = None
+        self._standing: dict[tuple[int, str], Release] = {}
+        self._pane_codec: Codec[PaneRecord] = Codec(PaneRecord)
+        self._command_codec: Codec[CommandRecord] = Codec(CommandRecord)
+        self._ack_codec: Codec[Ack] = Codec(Ack)
+        self._policy_codec: Codec[PolicyRecord] = Codec(PolicyRecord)
+        self._release_codec: Codec[Release] = Codec(Release)
+        self._checkpoint_codec: Codec[Checkpoint] = Codec(Checkpoint)
+
+    def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
+        """Each number's partitions come together; where one of them moves, all of that number begin anew."""
+        for number in {place.partition for place in partitions}:
+            mine = {place: standing for place, standing in partitions.items() if place.partition == number}
+            self._posts[number] = Post(number, self._timeline, mine)
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Forgets them, and their writers."""
+        for number in {place.partition for place in partitions}:
+            self._posts.pop(number, None)
+
+    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+        """Takes in records; nothing is decided before the next tick."""
+        post = self._posts.get(partition.partition)
+        if post is None:
+            return
+        await self._prepare(post)
+        for record in records:
+            try:
+                self._take(post, partition, record, records[0].offset)
+            except ValueError as error:
+                now = time.time_ns() // 1_000_000
+                post.outbox.append(dead_letter(self.name, partition, record, str(error), now))
+        if partition.topic == topics.ACKS.name:
+            post.acks.append((records[0].offset, max(record.timestamp for record in records)))
+        post.positions[partition] = records[-1].offset + 1
+
+    async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
+        """Follows policies and releases, decides, and writes what was decided."""
+        for post in list(self._posts.values()):
+            await self._prepare(post)
+        self._follow()
+        for post in list(self._posts.values()):
+            post.caught_up = post.caught_up or all(
+                place in readings and readings[place].position >= end for place, end in post.ends.items()
+            )
+            if not post.caught_up:
+                continue
+            decisions = post.judge.decide(now, post.as_of())
+            await self._write(
+                post, [Message(topics.RELEASES, record.model, record) for record in decisions.releases]
+            )
+            for record in decisions.releases:
+                log.info(
+                    "%s generation %d: %s: %s", record.model, record.generation, record.phase, record.reason
+                )
+            for checkpoint in decisions.checkpoints:
+                for refusal in checkpoint.refusals:
+                    if refusal.ts == now:
+                        log.warning(
+                            "%s: %s by %s is refused: %s",
+                            checkpoint.model,
+                            refusal.command,
+                            refusal.actor,
+                            refusal.reason,
+                        )
+            outbox, post.outbox = post.outbox, []
+            await self._write(
+                post,
+                [
+                    *(
+                        Message(topics.EVIDENCE, checkpoint.model, checkpoint)
+                        for checkpoint in decisions.checkpoints
+                    ),
+                    *(_message(value) for value in outbox),
+                    *(_message(alert) for alert in decisions.alerts),
+                ],
+            )
+            post.flushed = dict(post.positions)
+            if now >= post.forgot + MEMORY:
+                post.forgot = now
+                self._forget(post, now)
+
+    def safe(self, partition: TopicPartition) -> Committed | None:
+        """None until the post has caught up: what its predecessor called safe still is."""
+        post = self._posts.get(partition.partition)
+        if post is None or not post.caught_up:
+            return None
+        flushed = post.flushed[partition]
+        if partition.topic == topics.COMMANDS.name:
+            pending = post.judge.pending()
+            return Committed(flushed if pending is None else min(pending, flushed), "")
+        if partition.topic == topics.ACKS.name:
+            return Committed(min([offset for offset, _ in post.acks] + [flushed]), "")
+        floor = post.judge.needed()
+        if floor is None:
+            return None
+        needed = [offset for start, offset in post.panes.items() if start >= floor]
+        note = Note(floor=max(floor, post.note.floor), done=flushed)
+        return Committed(min([*needed, flushed]), msgspec.json.encode(note).decode())
+
+    async def close(self) -> None:
+        """All that was decided is written already."""
+        for follower in (self._policies, self._releases):
+            if follower is not None:
+                await asyncio.to_thread(follower.close)
+
+    def _take(self, post: Post, partition: TopicPartition, record: Record, batch: int) -> None:
+        """Raises ValueError for a record that cannot be read."""
+        if partition.topic == topics.COMMANDS.name:
+            post.judge.command(self._command_codec.decode(record.value), record.offset)
+        elif partition.topic == topics.ACKS.name:
+            post.judge.ack(self._ack_codec.decode(record.value))
+        else:
+            pane = self._pane_codec.decode(record.value)
+            alerts = post.judge.pane(pane, record.timestamp)
+            if isinstance(pane, Pane):
+                post.panes.setdefault(pane.start, batch)
+                if post.cut:
+                    post.cut = False
+                    post.judge.doubt(pane.end)
+            if record.offset >= post.note.done:
+                post.outbox.extend(alerts)
+
+    async def _prepare(self, post: Post) -> None:
+        """Takes the partition over, then reads what stands: in that order, so that no zombie can write after
+        it was read.
+        """
+        if post.ready:
+            return
+        if post.writer is None:
+            writer = Writer(self._settings, post.partition)
+            await asyncio.to_thread(writer.open)
+            post.writer = writer
+        await self._refresh(post)
+        for (number, _), record in self._standing.items():
+            if number == post.partition:
+                post.judge.adopt(record)
+        if post.note.floor > BEGINNING:
+            for model in self._timeline.models():
+                if murmur([model.encode()], self._settings.topics.model_partitions)[0] == post.partition:
+                    post.judge.expect(model)
+        post.ready = True
+
+    async def _refresh(self, post: Post) -> None:
+        """Reads policies, releases and checkpoints to their ends, however long the broker takes."""
+        said, pause = False, 0.5
+        while True:
+            try:
+                for checkpoint in await asyncio.to_thread(self._checkpoints, post.partition):
+                    post.judge.recall(checkpoint)
+                if self._policies is None:
+                    self._policies = Follower(self._settings, topics.POLICIES)
+                if self._releases is None:
+                    self._releases = Follower(self._settings, topics.RELEASES)
+                self._read_policies(await asyncio.to_thread(self._policies.refresh))
+                self._read_releases(await asyncio.to_thread(self._releases.refresh))
+                return
+            except KafkaException as error:
+                if not said:
+                    log.warning("the control topics cannot be read (%s); trying on", error.args[0].str())
+                said = True
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 10.0)
+
+    def _checkpoints(self, partition: int) -> list[Checkpoint]:
+        follower = Follower(self._settings, topics.EVIDENCE)
+        found: dict[str, Checkpoint] = {}
+        try:
+            for entry in follower.refresh():
+                if entry.partition == partition and entry.value:
+                    try:
+                        checkpoint = self._checkpoint_codec.decode(entry.value)
+                    except msgspec.DecodeError as error:
+                        log.warning("control.evidence, offset %d: %s", entry.offset, error)
+                        continue
+                    found[checkpoint.model] = checkpoint
+        finally:
+            follower.close()
+        return list(found.values())
+
+    def _follow(self) -> None:
+        """What has come on the control topics since; does not wait."""
+        if self._policies is not None:
+            self._read_policies(self._policies.poll(0))
+        if self._releases is not None:
+            for number, record in self._read_releases(self._releases.poll(0)):
+                if number in self._posts:
+                    self._posts[number].judge.adopt(record)
+
+    def _read_policies(self, entries: Sequence[Entry]) -> None:
+        """Puts policies in force; one that the judge cannot carry out is left alone, and the last good one
+        stays.
+        """
+        for entry in entries:
+            try:
+                policy = Timeline().read(entry.value, entry.timestamp)
+                check(policy)
+                self._timeline.add(policy, max(self._policy_codec.decode(entry.value).ts, entry.timestamp))
+            except HeadgateError as error:
+                log.error("control.policies, offset %d: %s; the last good policy stays", entry.offset, error)
+
+    def _read_releases(self, entries: Sequence[Entry]) -> list[tuple[int, Release]]:
+        found = []
+        for entry in entries:
+            try:
+                record = self._release_codec.decode(entry.value)
+            except msgspec.DecodeError as error:
+                log.error("control.releases, offset %d: %s", entry.offset, error)
+                continue
+            self._standing[entry.partition, record.model] = record
+            found.append((entry.partition, record))
+        return found
+
+    async def _write(self, post: Post, messages: Sequence[Message]) -> None:
+        if not messages or post.writer is None:
+            return
+        try:
+            await asyncio.to_thread(post.writer.write, messages)
+        except FencedError:
+            if self._posts.get(post.partition) is post:
+                raise
+            log.info("partition %d has gone to another judge in mid-write", post.partition)
+
+    def _forget(self, post: Post, now: int) -> None:
+        post.judge.forget(now)
+        floor = post.judge.needed()
+        if floor is not None:
+            post.panes = {start: offset for start, offset in post.panes.items() if start >= floor}
+        since = post.judge.waiting_since()
+        needed = (now if since is None else since) - 2 * LIVE
+        post.acks = [(offset, newest) for offset, newest in post.acks if newest >= needed]
+
+
+def _first(standing: Assigned) -> int:
+    return standing.start if standing.committed is None else max(standing.committed.offset, standing.start)
+
+
+def _cut(standing: Assigned) -> bool:
+    return standing.start > (0 if standing.committed is None else standing.committed.offset)
+
+
+def _note(standing: Assigned | None) -> Note:
+    """The predecessor's note; nothing is known where there is none, or it cannot be read."""
+    if standing is None or standing.committed is None:
+        return Note()
+    try:
+        return msgspec.json.decode(standing.committed.metadata, type=Note)
+    except msgspec.DecodeError:
+        return Note()
+
+
+def _message(value: Alert | DeadLetter) -> Message:
+    if isinstance(value, Alert):
+        return Message(topics.ALERTS, value.model, value)
+    return Message(topics.DEAD_LETTERS, value.key or "", value)

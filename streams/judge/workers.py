@@ -1,0 +1,110 @@
+"""The serving workers of one model: who is alive, who has applied which generation, and who is late with
+that.
+
+Told by `control.acks` alone; times are the workers' own (`ts`), which are wall time as ours is.
+"""
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+
+import msgspec
+
+from schemas.records import Ack
+
+LIVE = 15_000
+"""A worker is live for so many ms after its last word."""
+
+
+class Standing(Enum):
+    """How a live worker stands to a generation."""
+
+    APPLIED = "applied"
+    WAITING = "waiting"
+    LATE = "late"
+    FAILED = "failed"
+
+
+class Worker(msgspec.Struct):
+    """One worker. `since`: its first word after it had been silent. `applied`: its highest generation, and
+    when it said so first.
+    """
+
+    name: str
+    since: int
+    last: int
+    applied: int = -1
+    applied_at: int = 0
+    failed: int = -1
+    error: str = ""
+    loaded: tuple[str, ...] = ()
+
+
+class Workers:
+    """All workers that were heard of."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, Worker] = {}
+
+    def take(self, ack: Ack) -> None:
+        """An ack or a heartbeat. A heartbeat names the generation that the worker has applied."""
+        worker = self._workers.get(ack.worker)
+        if worker is None or ack.ts > worker.last + LIVE:
+            worker = self._workers[ack.worker] = Worker(ack.worker, since=ack.ts, last=ack.ts)
+        worker.last = max(worker.last, ack.ts)
+        if ack.loaded is not None:
+            worker.loaded = tuple(ack.loaded)
+        if ack.kind == "ack" and ack.status == "failed":
+            worker.failed, worker.error = ack.generation, ack.error or ""
+        elif (ack.kind == "heartbeat" or ack.status == "applied") and ack.generation > worker.applied:
+            worker.applied, worker.applied_at = ack.generation, ack.ts
+
+    def live(self, now: int) -> Iterator[Worker]:
+        """Those heard of in the last `LIVE` ms, by name."""
+        return (worker for _, worker in sorted(self._workers.items()) if now <= worker.last + LIVE)
+
+    def stand(self, generation: int, released: int, patience: int, now: int) -> Mapping[str, Standing]:
+        """How each live worker stands to the generation released at `released` (ms), with `patience` ms from
+        then, or from its own start.
+        """
+        return {
+            worker.name: _standing(worker, generation, max(released, worker.since) + patience, now)
+            for worker in self.live(now)
+        }
+
+    def settled(self, generation: int, released: int, patience: int, now: int) -> int | None:
+        """When the last live worker had applied the generation, at most `patience` ms after `released`; None
+        while that is to come.
+        """
+        workers = list(self.live(now))
+        limit = released + patience
+        if workers and all(worker.applied >= generation for worker in workers):
+            times = [worker.applied_at for worker in workers if worker.applied == generation]
+            return min(max([released, *times]), limit)
+        return limit if now >= limit else None
+
+    def overcome(self, generation: int, released: int, patience: int, now: int) -> Iterator[str]:
+        """Those that were late with the generation but have applied it since, or are gone."""
+        for name, worker in sorted(self._workers.items()):
+            deadline = max(released, worker.since) + patience
+            applied = worker.applied == generation and worker.applied_at > deadline
+            gone = worker.applied < generation and deadline <= worker.last + LIVE < now
+            if applied or gone:
+                yield name
+
+    def error(self, name: str) -> str:
+        """What a worker said when it could not apply a generation; nothing of one that is not known."""
+        worker = self._workers.get(name)
+        return worker.error if worker is not None else ""
+
+    def forget(self, now: int) -> None:
+        """Drops those that have been silent for an hour."""
+        for name in [name for name, worker in self._workers.items() if now > worker.last + 3_600_000]:
+            del self._workers[name]
+
+
+def _standing(worker: Worker, generation: int, deadline: int, now: int) -> Standing:
+    if worker.applied >= generation:
+        return Standing.APPLIED
+    if worker.failed == generation:
+        return Standing.FAILED
+    return Standing.LATE if now >= deadline else Standing.WAITING

@@ -1,0 +1,36 @@
+"""Dynamic batching with Kafka as the only queue, and ragged batches: requests of different lengths run as
+one."""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.inputs import Rows
+
+Message = TypeVar("Message")
+
+
+def collect(
+    consume: Callable[[int, float], list[Message]], most: int, wait: float, idle: float
+) -> list[Message]:
+    """The next batch: the first message, waited for `idle` seconds, and what else comes within `wait` seconds
+    of it, `most` in all.
+
+    A backlog fills the batch without waiting; a lone request waits for `wait`, never longer.
+    """
+    first = consume(1, idle)
+    return first + consume(most - 1, wait) if first and most > 1 else first
+
+
+def join(requests: Sequence[Rows]) -> Rows:
+    """The rows of all requests, one below the other."""
+    return {name: np.concatenate([rows[name] for rows in requests]) for name in requests[0]}
+
+
+def split(scores: npt.NDArray[Any], counts: Sequence[int]) -> list[npt.NDArray[Any]]:
+    """Each request's scores again, from those of `join`ed rows; `counts` are the requests' rows, in order."""
+    ends = list(accumulate(counts))
+    return [scores[end - count : end] for count, end in zip(counts, ends, strict=True)]

@@ -1,0 +1,152 @@
+"""The worker's side of its consumer group: which requests come in, and from where a successor would have to
+read.
+
+Delivery is at least once: an offset is committed only after the answers to everything below it are with the
+broker. Between a crash and the last commit lies at most `serving.worker.SETTLE` seconds of requests; they are
+answered twice, and the join counts one.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from schemas import topics
+from schemas.settings import Settings
+from serving.outage import Outage
+
+log = logging.getLogger("headgate.serving")
+
+
+class Span(NamedTuple):
+    """Requests of a partition that are answered but not committed: offsets from `first` up to `next`,
+    exclusive."""
+
+    first: int
+    next: int
+
+
+def coordinates(message: Message) -> tuple[int, int]:
+    """Partition and offset of a message that was consumed."""
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None and offset is not None
+    return partition, offset
+
+
+class Intake:
+    """Consumes `inference.requests` in `group`. `settle` waits until all answers so far are with the broker,
+    and says whether they are; it is asked before partitions go to another worker. `ready` is called with each
+    new assignment's partitions."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        outage: Outage,
+        settle: Callable[[], bool],
+        ready: Callable[[list[int]], None],
+    ) -> None:
+        self._topic = topics.REQUESTS.full_name(settings.topics)
+        self._outage = outage
+        self._settle = settle
+        self._ready = ready
+        self._owned: set[int] = set()
+        self._open: dict[int, Span] = {}
+        self._consumer = Consumer(
+            settings.kafka.librdkafka()
+            | {
+                "group.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                # A new group begins with the first request there is: whatever came before its first worker is
+                # answered too.
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                # A worker that was killed is out of the group, and its partitions with another, after this.
+                "session.timeout.ms": 6_000,
+                # A worker that joins or leaves is noticed by the others at their next heartbeat.
+                "heartbeat.interval.ms": 500,
+                # Kafka is the queue: what is fetched ahead is little, and asked for again soon.
+                "queued.min.messages": 2_000,
+                "queued.max.messages.kbytes": 32_768,
+                "fetch.queue.backoff.ms": 10,
+                "error_cb": outage.notice,
+            }
+        )
+        self._consumer.subscribe([self._topic], self._assigned, self._revoked, self._lost)
+
+    def consume(self, most: int, timeout: float) -> list[Message]:
+        """Up to `most` requests, waiting `timeout` seconds until there are as many. Rebalances happen in
+        here."""
+        found = []
+        for message in self._consumer.consume(most, timeout):
+            error = message.error()
+            if error is None:
+                found.append(message)
+            else:
+                log.warning("%s: %s", self._topic, error.str())
+        if found:
+            self._outage.end()
+        return found
+
+    def answered(self, messages: Sequence[Message]) -> None:
+        """All of a consumed batch is answered. A partition that went to another worker meanwhile is that
+        one's to commit."""
+        for message in messages:
+            partition, offset = coordinates(message)
+            if partition in self._owned:
+                first = self._open[partition].first if partition in self._open else offset
+                self._open[partition] = Span(first, offset + 1)
+
+    def commit(self) -> None:
+        """Commits all that is answered; the caller has settled."""
+        offsets = self._take_open(set(self._open))
+        if offsets:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def rewind(self) -> None:
+        """Takes once more what is answered but not committed: the answers did not arrive. Only between
+        batches."""
+        for partition, span in self._open.items():
+            self._consumer.seek(TopicPartition(self._topic, partition, span.first))
+        self._open.clear()
+
+    def close(self) -> None:
+        """Commits what is settled, and leaves the group at once: its partitions go to the others without a
+        time-out."""
+        self._hand_over(set(self._open))
+        self._consumer.close()
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        new = {partition.partition for partition in partitions}
+        self._owned |= new
+        self._ready(sorted(new))
+
+    def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {partition.partition for partition in partitions}
+        self._hand_over(gone)
+        self._owned -= gone
+
+    def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Somebody else has them already, and begins at the last commit."""
+        for partition in partitions:
+            self._owned.discard(partition.partition)
+            self._open.pop(partition.partition, None)
+
+    def _hand_over(self, partitions: set[int]) -> None:
+        """Flush, then commit, then let go: in any other order a successor would miss or repeat answers."""
+        settled = not self._outage and self._settle()
+        offsets = self._take_open(partitions)
+        if not (settled and offsets):
+            return
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            log.warning(
+                "offsets not committed, some requests will be answered twice: %s", error.args[0].str()
+            )
+
+    def _take_open(self, partitions: set[int]) -> list[TopicPartition]:
+        taken = [(partition, self._open.pop(partition)) for partition in partitions & self._open.keys()]
+        return [TopicPartition(self._topic, partition, span.next) for partition, span in taken]

@@ -1,0 +1,205 @@
+"""From the releases that are wanted to the versions that serve: loads, swaps, keeps, evicts, acknowledges. No
+Kafka here.
+
+One thread calls `take` and `step`; batches, in another, only read `state`, which is replaced whole. Loading
+happens in a third, so neither waits for it, and a release whose versions are all in memory is applied at
+once, even while another one loads.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+from schemas.errors import HeadgateError
+from schemas.records import Release
+from serving.engine import Serving, State, Unready
+from serving.repository import Fingerprint, Repository
+from serving.runtime import Runtime
+
+
+class Word(NamedTuple):
+    """What a worker has to say of a generation: the contract's ack, without its sender and time."""
+
+    model: str
+    generation: int
+    status: Literal["applied", "loading", "failed"]
+    loaded: list[str]
+    error: str | None = None
+
+
+class Attempt(NamedTuple):
+    """A try to load a version: for which generation, its files as they were then, and why it failed, if it
+    did."""
+
+    generation: int
+    files: Fingerprint
+    reason: str | None = None
+
+
+class _Model:
+    """One model: what is wanted, what is in force, what is in memory and on its way there."""
+
+    def __init__(self) -> None:
+        self.wanted: Release | None = None
+        self.applied = 0
+        self.state: State | None = None
+        self.previous: str | None = None
+        self.loaded: dict[str, Runtime] = {}
+        self.loading: dict[str, Future[Runtime]] = {}
+        self.attempts: dict[str, Attempt] = {}
+        self.last: Word | None = None
+
+
+def versions(release: Release) -> list[str]:
+    """Those that a release needs in memory, the stable one first."""
+    named = (release.stable, release.candidate, release.shadow)
+    return list(dict.fromkeys(version for version in named if version is not None))
+
+
+class Releases:
+    """What serves each model. `load` reads a version of a model into memory, or raises; `say` is told what
+    becomes of a release."""
+
+    def __init__(
+        self, repository: Repository, load: Callable[[str, str], Runtime], say: Callable[[Word], None]
+    ) -> None:
+        self._repository = repository
+        self._load = load
+        self._say = say
+        self._models: dict[str, _Model] = {}
+        self._loader = ThreadPoolExecutor(1, "loader")
+
+    def take(self, release: Release) -> bool:
+        """Wants `release`, unless it is no newer than what is wanted already. Answers whether it is."""
+        model = self._models.setdefault(release.model, _Model())
+        if model.wanted is not None and release.generation <= model.wanted.generation:
+            return False
+        model.wanted = release
+        return True
+
+    def step(self, served: Iterable[str]) -> bool:
+        """Brings the `served` models nearer to what is wanted; never waits. Answers whether something is
+        still being loaded."""
+        for name in served:
+            model = self._models.get(name)
+            if model is None or model.wanted is None:
+                continue
+            _harvest(model, model.wanted)
+            if model.wanted.generation > model.applied:
+                self._approach(model, model.wanted)
+        return any(model.loading for model in self._models.values())
+
+    def state(self, name: str) -> State:
+        """How a model is served now."""
+        model = self._models.get(name)
+        if model is None or model.wanted is None:
+            return Unready(f"no release of model {name} yet: headgate release start {name} VERSION")
+        if model.state is None:
+            return Unready(
+                f"generation {model.wanted.generation} of model {name} is being loaded", model.wanted
+            )
+        return model.state
+
+    def standing(self, served: Iterable[str]) -> Mapping[str, tuple[int, list[str]]]:
+        """The generation in force (0: none) and the versions in memory, by model: what a heartbeat says."""
+        found = ((name, self._models.get(name)) for name in served)
+        return {name: (model.applied, sorted(model.loaded)) if model else (0, []) for name, model in found}
+
+    def limits(self) -> tuple[int, float]:
+        """How many requests to collect, and how many ms to wait for them: the largest batch and the shortest
+        wait of all in force."""
+        states = [model.state for model in list(self._models.values())]  # another thread adds models
+        batches = [state.stable.manifest.batch for state in states if isinstance(state, Serving)]
+        return max((b.max for b in batches), default=1), min((b.wait_ms for b in batches), default=0.0)
+
+    def close(self) -> None:
+        """Loads no more; does not wait for what is being loaded."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    def _approach(self, model: _Model, wanted: Release) -> None:
+        for version in versions(wanted):
+            files = self._repository.fingerprint(wanted.model, version)
+            attempt = model.attempts.get(version)
+            tried = attempt is not None and attempt[:2] == (wanted.generation, files)
+            if version not in model.loaded and version not in model.loading and not tried:
+                model.attempts[version] = Attempt(wanted.generation, files)
+                model.loading[version] = self._loader.submit(self._load, wanted.model, version)
+                self._tell(model, wanted, "loading")
+        if model.loading.keys() & set(versions(wanted)):
+            return
+        reasons = [
+            model.attempts[version].reason for version in versions(wanted) if version not in model.loaded
+        ]
+        if reasons:
+            self._fail(model, wanted, "; ".join(reason for reason in reasons if reason))
+        else:
+            self._apply(model, wanted)
+
+    def _apply(self, model: _Model, release: Release) -> None:
+        """Swaps, forgets what is not needed any more, and says so last: an ack is about what is, not about
+        what will be."""
+        before = model.state
+        if isinstance(before, Serving) and before.release.stable != release.stable:
+            model.previous = before.release.stable
+        model.state = _serving(release, model.loaded)
+        model.applied = release.generation
+        kept = {*versions(release), model.previous}
+        model.loaded = {version: runtime for version, runtime in model.loaded.items() if version in kept}
+        model.attempts = {version: model.attempts[version] for version in model.loading}
+        self._tell(model, release, "applied")
+
+    def _fail(self, model: _Model, release: Release, reason: str) -> None:
+        """The old state serves on. Where there is none (a worker that starts just now), the stable version
+        alone is better than no answer."""
+        if not isinstance(model.state, Serving):
+            alone = release.stable in model.loaded
+            model.state = (
+                Serving(release, model.loaded[release.stable]) if alone else Unready(reason, release)
+            )
+        self._tell(model, release, "failed", reason)
+
+    def _tell(
+        self,
+        model: _Model,
+        release: Release,
+        status: Literal["applied", "loading", "failed"],
+        error: str | None = None,
+    ) -> None:
+        word = Word(release.model, release.generation, status, sorted(model.loaded), error)
+        if word != model.last:
+            model.last = word
+            self._say(word)
+
+
+def _harvest(model: _Model, wanted: Release) -> None:
+    """Takes what the loader has finished; what is not wanted any more is dropped, or never begun."""
+    for version, future in list(model.loading.items()):
+        needed = version in versions(wanted)
+        if not needed:
+            future.cancel()
+        if not future.done():
+            continue
+        del model.loading[version]
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            model.attempts[version] = model.attempts[version]._replace(reason=_reason(version, error))
+        elif needed:
+            model.loaded[version] = future.result()
+
+
+def _reason(version: str, error: BaseException) -> str:
+    return (
+        str(error)
+        if isinstance(error, HeadgateError)
+        else f"version {version}: {type(error).__name__}: {error}"
+    )
+
+
+def _serving(release: Release, loaded: Mapping[str, Runtime]) -> Serving:
+    candidate, shadow = release.candidate, release.shadow
+    return Serving(
+        release,
+        loaded[release.stable],
+        loaded[candidate] if candidate else None,
+        loaded[shadow] if shadow else None,
+    )

@@ -1,0 +1,59 @@
+"""From Kafka messages to requests: decoded, skipped where they are not ours, dead letters where they are
+none."""
+
+from collections.abc import Container
+from enum import Enum
+
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+
+from schemas import topics
+from schemas.records import Codec, DeadLetter, Request, problem
+from serving.engine import Clock, Job
+from serving.intake import coordinates
+from streams.letters import dead_letter
+from streams.log import Entry
+from streams.stage import TopicPartition
+
+STAGE = "serve"
+
+ORIGIN = "headgate-origin"
+"""Header of a request that the join re-published to its right partition: it has been answered where it first
+was."""
+
+
+class Skip(Enum):
+    """Why a request is not answered here, and need not be."""
+
+    REPEATED = "re-published by the join"
+    OTHERS = "its model is not served by this worker"
+
+
+class Reader:
+    """Reads messages of `inference.requests` for those who serve `models`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._codec: Codec[Request] = Codec(Request)
+        self._clock = clock
+
+    def read(self, message: Message, models: Container[str]) -> Job | DeadLetter | Skip:
+        """What a message is. A request for a model that is not among `models` is left to the workers of
+        another group."""
+        if any(header[0] == ORIGIN for header in message.headers() or ()):
+            return Skip.REPEATED
+        kind, timestamp = message.timestamp()
+        if kind == TIMESTAMP_NOT_AVAILABLE:
+            timestamp = int(self._clock())
+        try:
+            request = self._codec.decode(message.value())
+        except (ValueError, RecursionError) as error:
+            return self._dead(message, str(error))
+        reason = problem(request, timestamp)
+        if reason is not None:
+            return self._dead(message, reason)
+        return Job(request, timestamp) if request.model in models else Skip.OTHERS
+
+    def _dead(self, message: Message, reason: str) -> DeadLetter:
+        partition, offset = coordinates(message)
+        place = TopicPartition(topics.REQUESTS.name, partition)
+        entry = Entry(partition, offset, message.timestamp()[1], message.key(), message.value(), ())
+        return dead_letter(STAGE, place, entry, reason, int(self._clock()))

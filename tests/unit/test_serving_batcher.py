@@ -1,0 +1,50 @@
+"""Batching: what is collected in how much time, and what becomes of rows on the way through a run."""
+
+import numpy as np
+
+from serving import batcher
+
+
+class Log:
+    """A consumer of numbers that are all there; notes what it is asked for."""
+
+    def __init__(self, ready: int) -> None:
+        self._left = list(range(ready))
+        self.asked: list[tuple[int, float]] = []
+
+    def consume(self, most: int, timeout: float) -> list[int]:
+        self.asked.append((most, timeout))
+        taken, self._left = self._left[:most], self._left[most:]
+        return taken
+
+
+def test_a_batch_is_the_first_message_and_what_comes_within_the_wait() -> None:
+    log = Log(ready=3)
+    assert batcher.collect(log.consume, most=8, wait=0.005, idle=0.1) == [0, 1, 2]
+    assert log.asked == [(1, 0.1), (7, 0.005)]
+
+
+def test_a_batch_has_no_more_than_most() -> None:
+    assert batcher.collect(Log(ready=100).consume, most=8, wait=0.005, idle=0.1) == list(range(8))
+
+
+def test_the_wait_begins_with_the_first_message() -> None:
+    log = Log(ready=0)
+    assert batcher.collect(log.consume, most=8, wait=0.005, idle=0.1) == []
+    assert log.asked == [(1, 0.1)]
+
+
+def test_batches_of_one_do_not_wait_for_a_second() -> None:
+    log = Log(ready=5)
+    assert batcher.collect(log.consume, most=1, wait=0.005, idle=0.1) == [0]
+    assert log.asked == [(1, 0.1)]
+
+
+def test_rows_of_requests_of_different_lengths_are_joined_in_order() -> None:
+    joined = batcher.join([{"item": np.array([[1], [2]])}, {"item": np.array([[3]])}])
+    assert joined["item"].tolist() == [[1], [2], [3]]
+
+
+def test_scores_are_split_back_to_their_requests() -> None:
+    parts = batcher.split(np.array([1.0, 2.0, 3.0, 4.0]), [1, 3])
+    assert [part.tolist() for part in parts] == [[1.0], [2.0, 3.0, 4.0]]

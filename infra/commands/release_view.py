@@ -1,0 +1,203 @@
+"""What stands of one model's release, as the log has it: its releases, its workers, the judge's refusals."""
+
+import time
+from typing import Literal
+
+import msgspec
+
+from schemas import policies, topics
+from schemas.errors import HeadgateError
+from schemas.policies import ReleasePolicy
+from schemas.records import Ack, Codec, Phase, Release
+from schemas.settings import Settings
+from schemas.timeline import Timeline
+from streams.judge import release, workers
+from streams.judge.checkpoint import Checkpoint, Refusal
+from streams.judge.release import Standing
+from streams.judge.workers import Workers
+from streams.log import Entry, Follower
+
+HISTORY = 60_000
+"""How far back (ms) acks and heartbeats are read: whoever lives has spoken since."""
+
+
+class WorkerStatus(msgspec.Struct):
+    """One live worker. `state` says how it stands to the generation in force; `generation` is what it has."""
+
+    worker: str
+    state: Literal["applied", "waiting", "late", "failed"]
+    generation: int
+    loaded: tuple[str, ...]
+    last_seen: int
+    error: str
+
+
+class Status(msgspec.Struct):
+    """What `headgate release status --json` prints. Times are epoch ms.
+
+    `settled`: every live worker has applied `generation`, and there is at least one. `decision` is the
+    release record's evidence: what it was decided from.
+    """
+
+    model: str
+    phase: Phase
+    generation: int
+    since: int
+    stable: str
+    candidate: str | None
+    shadow: str | None
+    weight: float
+    step: int | None
+    steps: int | None
+    reason: str
+    decision_id: str
+    decision: dict[str, object]
+    settled: bool
+    workers: list[WorkerStatus]
+    refused: list[Refusal]
+
+
+class View:
+    """Follows one model. Close it in the end; Kafka's errors are `KafkaException`s."""
+
+    def __init__(self, settings: Settings, model: str) -> None:
+        """Reads what there is."""
+        self.model = model
+        self.standing: Standing | None = None
+        self.refusals: dict[str, Refusal] = {}
+        self.workers = Workers()
+        self._of_command: dict[str, Release] = {}
+        self._timeline = Timeline()
+        self._releases = Codec[Release](Release)
+        self._acks = Codec[Ack](Ack)
+        self._checkpoints = Codec[Checkpoint](Checkpoint)
+        since = _now() - HISTORY
+        self._followers = {
+            Follower(settings, topics.POLICIES): self._take_policy,
+            Follower(settings, topics.RELEASES): self._take_release,
+            Follower(settings, topics.EVIDENCE): self._take_checkpoint,
+            Follower(settings, topics.ACKS, since=since): self._take_ack,
+        }
+        try:
+            for follower, take in self._followers.items():
+                for entry in follower.refresh():
+                    take(entry)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the consumers."""
+        for follower in self._followers:
+            follower.close()
+
+    def wait(self, seconds: float) -> None:
+        """Takes in what comes, for at most `seconds`; returns with the first of it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            entries = [
+                (take, entry) for follower, take in self._followers.items() for entry in follower.poll(0.02)
+            ]
+            for take, entry in entries:
+                take(entry)
+            if entries or time.monotonic() >= deadline:
+                return
+
+    def answer(self, command_id: str) -> Release | None:
+        """The release that a command led to; None while there is none.
+
+        Raises `HeadgateError` where the judge has refused it.
+        """
+        refused = self.refusals.get(command_id)
+        if refused is not None:
+            raise HeadgateError(f"{self.model}: {refused.command} was refused: {refused.reason}")
+        return self._of_command.get(command_id)
+
+    def status(self) -> Status:
+        """What stands now. Raises `HeadgateError` where the model has no release."""
+        if self.standing is None:
+            raise HeadgateError(
+                f"{self.model} has no release yet; `headgate release start {self.model} VERSION` makes a "
+                "first version stable, `headgate check` says whether the judge is running"
+            )
+        record, state = self.standing
+        policy = self._policy()
+        crew = self.crew(record)
+        return Status(
+            model=self.model,
+            phase=record.phase,
+            generation=record.generation,
+            since=record.ts,
+            stable=record.stable,
+            candidate=record.candidate,
+            shadow=record.shadow,
+            weight=record.weight,
+            step=state.step + 1 if self.standing.phase == "canary" and policy.steps else None,
+            steps=len(policy.steps) if self.standing.phase == "canary" and policy.steps else None,
+            reason=record.reason,
+            decision_id=record.decision_id,
+            decision={key: value for key, value in (record.evidence or {}).items() if key != "state"},
+            settled=bool(crew) and all(worker.state == "applied" for worker in crew),
+            workers=crew,
+            refused=list(self.refusals.values()),
+        )
+
+    def crew(self, record: Release) -> list[WorkerStatus]:
+        """The live workers, and how they stand to `record`."""
+        now = _now()
+        stands = self.workers.stand(record.generation, record.ts, self._policy().ack_deadline, now)
+        return [
+            WorkerStatus(
+                worker=worker.name,
+                state=stands[worker.name].value,
+                generation=worker.applied,
+                loaded=worker.loaded,
+                last_seen=worker.last,
+                error=worker.error if stands[worker.name] is workers.Standing.FAILED else "",
+            )
+            for worker in self.workers.live(now)
+        ]
+
+    def _policy(self) -> ReleasePolicy:
+        return self._timeline.at(self.model, _now()).release or policies.ReleasePolicy()
+
+    def _take_policy(self, entry: Entry) -> None:
+        try:
+            self._timeline.read(entry.value, entry.timestamp)
+        except HeadgateError:
+            return  # `headgate policy show` reports it
+
+    def _take_release(self, entry: Entry) -> None:
+        if not self._is_ours(entry):
+            return
+        try:
+            record = self._releases.decode(entry.value)
+        except msgspec.DecodeError:
+            return
+        if self.standing is None or record.generation > self.standing.release.generation:
+            self.standing = release.read(record)
+        command = (record.evidence or {}).get("command_id")
+        if isinstance(command, str):
+            self._of_command[command] = record
+
+    def _take_checkpoint(self, entry: Entry) -> None:
+        if self._is_ours(entry):
+            try:
+                checkpoint = self._checkpoints.decode(entry.value)
+            except msgspec.DecodeError:
+                return
+            self.refusals = {refusal.command_id: refusal for refusal in checkpoint.refusals}
+
+    def _take_ack(self, entry: Entry) -> None:
+        if self._is_ours(entry):
+            try:
+                self.workers.take(self._acks.decode(entry.value))
+            except msgspec.DecodeError:
+                return
+
+    def _is_ours(self, entry: Entry) -> bool:
+        return entry.key == self.model.encode() and bool(entry.value)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

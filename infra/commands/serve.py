@@ -1,0 +1,37 @@
+"""`headgate serve`."""
+
+import argparse
+from pathlib import Path
+
+from schemas.settings import Settings
+from serving.worker import serve
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Which models, from where."""
+    parser.description = (
+        "Runs one serving worker: ranks what comes in inference.requests with the versions that the\n"
+        "releases name, and answers in inference.predictions. Start as many as you need: they share\n"
+        "the partitions.\n\n"
+        "DIR holds the models: DIR/<model>/<version>/model.onnx and model.toml."
+    )
+    parser.add_argument("--models", type=Path, metavar="DIR", required=True, help="the folder of models")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="serve these models only, in a consumer group of their own",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="CPU threads of one model run; default: %(default)s",
+    )
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Runs until Ctrl-C or SIGTERM."""
+    return serve(settings, arguments.models, arguments.only, arguments.threads)

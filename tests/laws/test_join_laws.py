@@ -1,0 +1,64 @@
+"""Laws of the join core: whatever is read in whatever order and however often, its final panes are the
+truth's."""
+
+from hypothesis import Phase, given, settings
+
+from schemas.records import Pane
+from schemas.topics import PREDICTIONS
+from tests.oracle import random_streams as streams
+from tests.oracle.lives import Move, emitted, play
+from tests.oracle.panes import Key, differences, key_of, measure
+from tests.oracle.random_streams import Log
+from tests.oracle.truth import compute
+
+TIMELINE = streams.timeline()
+MANY = settings(
+    max_examples=300, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+)
+
+
+@MANY
+@given(streams.logs(1), streams.readings())
+def test_final_panes_are_those_of_the_batch_truth_in_whatever_order_the_topics_are_read(
+    log: Log, moves: list[Move]
+) -> None:
+    panes = emitted(log, 1, TIMELINE, moves)
+    assert differences(compute(log, 1, TIMELINE), measure(panes)) == []
+
+
+@MANY
+@given(streams.logs(2), streams.readings())
+def test_source_partitions_add_up_to_the_batch_truth(log: Log, moves: list[Move]) -> None:
+    panes = emitted(log, 2, TIMELINE, moves)
+    assert differences(compute(log, 2, TIMELINE), measure(panes)) == []
+
+
+@MANY
+@given(streams.logs(1), streams.lives())
+def test_no_number_of_crashes_changes_a_final_pane(log: Log, moves: list[Move]) -> None:
+    panes = emitted(log, 1, TIMELINE, moves)
+    assert differences(compute(log, 1, TIMELINE), measure(panes)) == []
+
+
+@MANY
+@given(streams.logs(1), streams.lives())
+def test_what_is_final_is_emitted_as_such_once_in_a_life_and_never_after(log: Log, moves: list[Move]) -> None:
+    for life in play(log, 0, 1, TIMELINE, moves):
+        keys: dict[Key, list[Pane]] = {}
+        for pane in life.emitted:
+            keys.setdefault(key_of(pane), []).append(pane)
+        for panes in keys.values():
+            assert len({pane.deadline for pane in panes}) == 1
+
+
+@MANY
+@given(streams.logs(1, topics=(PREDICTIONS,)), streams.readings())
+def test_every_prediction_is_counted_once_as_counted_duplicate_late_or_lost(
+    log: Log, moves: list[Move]
+) -> None:
+    measured = measure(emitted(log, 1, TIMELINE, moves))
+    verdicts = ("predictions", "duplicates", "late", "dead_letters", "mispartitioned")
+    total = sum(m.sums[name] for s, m in measured.items() for name in verdicts if not s.segment)
+    records = log[PREDICTIONS].get(0, [])
+    again = len(records) - len({raw.headers or raw.offset for raw in records})
+    assert total == len(records) - again

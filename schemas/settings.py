@@ -51,6 +51,7 @@ class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "security.protocol": self.security_protocol,
             # Not a line for every failed connection: what matters reaches our callbacks and exceptions.
             "log_level": 2,
+            "reconnect.backoff.max.ms": 2_000,
         }
         if self._sasl:
             config |= {

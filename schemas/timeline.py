@@ -102,6 +102,13 @@ class Timeline:
         """
         return max(policy.deadline(policy.pane_start(time)) for policy in self._in_force(time))
 
+    def longest_deadline_between(self, first: int, last: int) -> int:
+        """The latest of `longest_deadline` over all times from `first` to `last`, both included: later times
+        have earlier ones where a policy comes into force that waits less long."""
+        changes = (entry.start for entries in self._models.values() for entry in entries)
+        last_moments = [start - 1 for start in changes if first < start <= last]
+        return max(map(self.longest_deadline, [*last_moments, last]))
+
     def _in_force(self, time: int) -> Iterator[Policy]:
         if not self._models:
             yield self._default

@@ -79,9 +79,13 @@ class Control(threading.Thread):
         self._profiles_sent: set[tuple[str, str]] = set()
         self._next_beat = self._next_glance = 0.0
         self.models: Sequence[str] = ()
-        """Those whose requests are answered here."""
+        """Those that are served here, as of the last glance."""
         self.ready = threading.Event()
         self.failure: Exception | None = None
+
+    def serves(self, model: str) -> bool:
+        """Whether requests for `model` are answered here: one of `only`, or whatever the repository has."""
+        return model in self.models or (model in self._only if self._only else model in self._repository)
 
     def state(self, model: str) -> State:
         """How `model` is served now."""
@@ -134,8 +138,7 @@ class Control(threading.Thread):
                 entries = follower.refresh(PATIENCE)
             except KafkaException as error:
                 follower.poll(0)  # for its errors: they say more than that time is up
-                if error.args[0].code() < 0:  # the client's own word; others are a broker's, which is there
-                    self._outage.begin(error.args[0].str())
+                self._outage.begin(error.args[0])
                 self._stop_event.wait(pause)
                 pause = min(2 * pause, longest)
             else:
@@ -172,13 +175,14 @@ class Control(threading.Thread):
             self._take_policy(entry)
         found = self._repository.models()
         self.models = [model for model in self._only if model in found] if self._only else found
-        if self._outage:
+        if self._outage.suspected:
             self._look_for_kafka(policies)
 
     def _look_for_kafka(self, follower: Follower) -> None:
         try:
             entries = follower.refresh(GLANCE)
-        except KafkaException:
+        except KafkaException as error:
+            self._outage.begin(error.args[0])
             return
         self._outage.end()
         for entry in entries:

@@ -86,8 +86,6 @@ class Intake:
                 found.append(message)
             else:
                 log.warning("%s: %s", self._topic, error.str())
-        if found:
-            self._outage.end()
         return found
 
     def answered(self, messages: Sequence[Message]) -> None:
@@ -105,12 +103,17 @@ class Intake:
         if offsets:
             self._consumer.commit(offsets=offsets, asynchronous=True)
 
-    def rewind(self) -> None:
+    def rewind(self) -> bool:
         """Takes once more what is answered but not committed: the answers did not arrive. Only between
-        batches."""
-        for partition, span in self._open.items():
-            self._consumer.seek(TopicPartition(self._topic, partition, span.first))
-        self._open.clear()
+        batches. False: not now, for want of a broker; to be asked again before anything is committed.
+        """
+        try:
+            for partition, span in list(self._open.items()):
+                self._consumer.seek(TopicPartition(self._topic, partition, span.first))
+                del self._open[partition]
+        except KafkaException:
+            return False
+        return True
 
     def close(self) -> None:
         """Commits what is settled, and leaves the group at once: its partitions go to the others without a

@@ -103,6 +103,9 @@ class Repository:
             )
         self.root = root
 
+    def __contains__(self, model: str) -> bool:
+        return _is_name(model) and (self.root / model).is_dir()
+
     def models(self) -> list[str]:
         """The models there are, by name."""
         return _folders(self.root)

@@ -1,7 +1,8 @@
 """From Kafka messages to requests: decoded, skipped where they are not ours, dead letters where they are
 none."""
 
-from collections.abc import Container
+import logging
+from collections.abc import Callable
 from enum import Enum
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
@@ -14,11 +15,17 @@ from streams.letters import dead_letter
 from streams.log import Entry
 from streams.stage import TopicPartition
 
+log = logging.getLogger("headgate.serving")
+
 STAGE = "serve"
 
 ORIGIN = "headgate-origin"
 """Header of a request that the join re-published to its right partition: it has been answered where it first
 was."""
+
+
+MOST_OTHERS = 100
+"""Models of other workers that are named in the log, each once."""
 
 
 class Skip(Enum):
@@ -29,15 +36,16 @@ class Skip(Enum):
 
 
 class Reader:
-    """Reads messages of `inference.requests` for those who serve `models`."""
+    """Reads messages of `inference.requests` for a worker that `serves` some models."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, serves: Callable[[str], bool]) -> None:
         self._codec: Codec[Request] = Codec(Request)
+        self._serves = serves
+        self._others: set[str] = set()
         self._clock = clock
 
-    def read(self, message: Message, models: Container[str]) -> Job | DeadLetter | Skip:
-        """What a message is. A request for a model that is not among `models` is left to the workers of
-        another group."""
+    def read(self, message: Message) -> Job | DeadLetter | Skip:
+        """What a message is. A request for a model that is not served here is left to those who do."""
         if any(header[0] == ORIGIN for header in message.headers() or ()):
             return Skip.REPEATED
         kind, timestamp = message.timestamp()
@@ -50,7 +58,12 @@ class Reader:
         reason = problem(request, timestamp)
         if reason is not None:
             return self._dead(message, reason)
-        return Job(request, timestamp) if request.model in models else Skip.OTHERS
+        if self._serves(request.model):
+            return Job(request, timestamp)
+        if request.model not in self._others and len(self._others) < MOST_OTHERS:
+            self._others.add(request.model)
+            log.info("requests for model %s are left to other workers: it is not served here", request.model)
+        return Skip.OTHERS
 
     def _dead(self, message: Message, reason: str) -> DeadLetter:
         partition, offset = coordinates(message)

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from schemas import topics
 from schemas.errors import HeadgateError
-from schemas.records import ENCODER, DeadLetter
+from schemas.records import ENCODER, DeadLetter, Prediction
 from schemas.settings import Settings
 from serving import batcher
 from serving.control import Control
@@ -106,7 +107,7 @@ class Worker:
             settings, repository, only, self._output, self._outage, stop, self._name, clock, threads
         )
         self._engine = Engine(self._name, clock)
-        self._reader = Reader(clock)
+        self._reader = Reader(clock, self._control.serves)
         self._is_ready = False
         self._undelivered = False
         self._next_settle = 0.0
@@ -136,14 +137,13 @@ class Worker:
                 self._next_settle = time.monotonic() + SETTLE
                 if self._settle():
                     intake.commit()
-                elif self._undelivered:
-                    intake.rewind()
+                elif self._undelivered and intake.rewind():
                     self._undelivered = False
 
     def _answer(self, messages: Sequence[Message]) -> None:
         jobs: list[Job] = []
         for message in messages:
-            found = self._reader.read(message, self._control.models)
+            found = self._reader.read(message)
             if isinstance(found, Job):
                 jobs.append(found)
             elif isinstance(found, DeadLetter):
@@ -152,7 +152,21 @@ class Worker:
         states = {model: self._control.state(model) for model in asked}
         policies = {model: self._control.policy(model) for model in asked}
         for prediction in self._engine.answer(jobs, states, policies):
-            self._output.send(topics.PREDICTIONS, prediction.request_id, ENCODER.encode(prediction))
+            self._send(prediction)
+
+    def _send(self, prediction: Prediction) -> None:
+        value = ENCODER.encode(prediction)
+        try:
+            self._output.send(topics.PREDICTIONS, prediction.request_id, value)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise
+            reason = f"the answer has {len(value)} bytes, more than a record may have: ask for fewer items"
+            self._send(
+                msgspec.structs.replace(
+                    prediction, status="error", error=reason, items=None, scores=None, shown=None
+                )
+            )
 
     def _settle(self) -> bool:
         """Waits until the broker has all answers so far. False: it has not yet, or (`undelivered`, until the
@@ -163,7 +177,8 @@ class Worker:
             reason = error.args[0]
             if reason.code() == KafkaError._TIMED_OUT:
                 return False
-            log.error("answers not delivered (%s): their requests are answered again", reason.str())
+            if not self._outage:
+                log.error("answers not delivered (%s): their requests are answered again", reason.str())
             self._undelivered = True
         return not self._undelivered
 

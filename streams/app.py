@@ -64,6 +64,7 @@ class StageApp(faust.App):
     """The Faust application around a stage."""
 
     BootStrategy = _OnlyConsumer
+    logger = logging.getLogger("faust")
     consumer: BatchConsumer
 
     def __init__(self, stage: Stage, settings: Settings) -> None:
@@ -78,6 +79,7 @@ class StageApp(faust.App):
             store="memory://",
         )
         self.driver = Driver(stage)
+        self.failed = asyncio.Event()
         self.transport = BatchTransport(self, self.driver, settings, self.fail)
         self._liveness = Liveness(settings.streams.liveness)
         self._garbage = Garbage()
@@ -90,9 +92,110 @@ class StageApp(faust.App):
         """Stops the process; from now on nothing is committed."""
         if self.driver.failure is None:
             self.driver.failure = error
-            await self.crash(error)
+            self.failed.set()
 
     async def _work(self, batches: StreamT[Any]) -> None:
+        """The agent. Ends with the first error: stock Faust would log it and go on with the next message."""
+        batch: Batch
+        async for batch in batches:
+            try:
+                await self.driver.process(batch)
+            except Exception as error:
+                await self.fail(error)
+                return
+
+    async def _tick(self) -> None:
+        while not self.should_stop:
+            try:
+                await self.driver.tick()
+            except Exception as error:
+                await self.fail(error)
+                return
+            self._garbage.collect(time.monotonic())
+            await self.sleep(TICK)
+
+    async def _watch(self) -> None:
+        """Keeps the ends of the logs known, and ends the process when it is dead without noticing."""
+        answering = True
+        while not self.should_stop:
+            try:
+                await self.consumer.survey()
+            except (TimeoutError, KafkaError) as error:
+                if answering:
+                    log.warning(
+                        "Kafka does not answer (%s); waiting for it", str(error) or type(error).__name__
+                    )
+                answering = False
+                self._liveness.unknown()
+            else:
+                if not answering:
+                    log.info("Kafka answers again")
+                answering = True
+                if wrong := self._liveness.observe(time.monotonic(), self._vitals()):
+                    await self.fail(RuntimeError(wrong))
+                    return
+            await self.sleep(SURVEY)
+
+    def _vitals(self) -> Vitals:
+        driver = self.driver
+        return Vitals(driver.lag, driver.moves, bool(driver.due()), driver.commits, driver.busy_since)
+
+    async def on_stop(self) -> None:
+        """The last call of the stage and the last commit; then Faust leaves the group."""
+        try:
+            await self.driver.close()
+            await self.consumer.commit()
+        except Exception as error:
+            await self.fail(error)
+        await super().on_stop()
+
+    def _create_directories(self) -> None:
+        """Stock Faust makes a data folder in the working directory; a stage keeps nothing on disk."""
+
+
+def run(stage: Stage, settings: Settings) -> int:
+    """Runs a stage in the foreground, until SIGINT or SIGTERM (answers 0) or an error, which is logged
+    (answers 1)."""
+    return asyncio.run(_live(stage, settings))
+
+
+async def _live(stage: Stage, settings: Settings) -> int:
+    told_to_stop = asyncio.Event()
+
+    def stop() -> None:
+        told_to_stop.set()
+        signal.alarm(ENDING)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        if not await _first(_await_topics(stage.topics, settings), told_to_stop.wait()):
+            return 0
+        app = StageApp(stage, settings)
+        if await _first(_work(app), app.failed.wait(), told_to_stop.wait()):
+            app.stopped_by_itself()
+        signal.alarm(ENDING)
+        await app.stop()
+    finally:
+        signal.alarm(0)
+    return _report(app.driver.failure)
+
+
+def _report(failure: BaseException | None) -> int:
+    if failure is None:
+        return 0
+    if isinstance(failure, HeadgateError):
+        log.error("%s", failure)
+    else:
+        log.error("the stage failed; nothing is committed beyond what it called safe", exc_info=failure)
+    return 1
+
+
+async def _first(awaited: Awaitable[object], *others: Awaitable[object]) -> bool:
+    """Whether `awaited` is done first; the others end then, and its exception is raised."""
+    tasks = [asyncio.ensure_future(one) for one in (awaited, *others)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+async def _work(self, batches: StreamT[Any]) -> None:
         """The agent. Ends with the first error: stock Faust would log it and go on with the next message."""
         batch: Batch
         async for batch in batches:
@@ -175,7 +278,8 @@ async def _live(stage: Stage, settings: Settings) -> int:
 
     app = StageApp(stage, settings)
     working = asyncio.ensure_future(_work(app))
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    failing = asyncio.ensure_future(app.failed.wait())
+    await asyncio.wait({working, stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
     if working.done() and app.driver.failure is None:
         app.driver.failure = (
             working.exception() or app.crash_reason or RuntimeError("Faust has stopped by itself")

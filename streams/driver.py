@@ -171,7 +171,7 @@ class Driver:
             if not self._owned or self.failure is not None:
                 return
             readings = {
-                partition: Reading(owned.position, owned.end, owned.asked)
+                partition: Reading(owned.position, owned.end, owned.asked, owned.committed)
                 for partition, owned in self._owned.items()
             }
             with self._call():

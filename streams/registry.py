@@ -1,11 +1,13 @@
 """The stages by name. The one place to add a stage to; a process imports no more than the one that it
 runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
+from schemas.topics import Topic
 from streams.stage import Stage
 
 STAGES: Mapping[str, str] = {
@@ -28,9 +30,19 @@ def group(stage: str, settings: Settings) -> str:
     return f"{settings.topics.prefix}headgate-{stage}"
 
 
+def reads(name: str) -> Sequence[Topic]:
+    """The topics that the stage reads as a member of its group."""
+    topics: Sequence[Topic] = _class(name).topics
+    return topics
+
+
 def construct(name: str, settings: Settings) -> Stage:
     """The stage of that name."""
+    stage: Stage = _class(name)(settings)
+    return stage
+
+
+def _class(name: str) -> Any:
     require_known([name])
     module, _, constructor = STAGES[name].partition(":")
-    stage: Stage = getattr(import_module(module), constructor)(settings)
-    return stage
+    return getattr(import_module(module), constructor)

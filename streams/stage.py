@@ -57,22 +57,23 @@ class Assigned(NamedTuple):
 
 class Reading(NamedTuple):
     """How far a topic partition is read. The stage has processed all below `position`; the log ended at `end`
-    when asked at wall time `asked` (ms).
-    `position >= end` means: read to its end, as of `asked`."""
+    when asked at wall time `asked` (ms): `position >= end` means read to its end, as of `asked`. `committed`
+    is what the broker holds.
+    """
 
     position: int
     end: int
     asked: int
+    committed: Committed | None = None
 
 
 class Stage(Protocol):
     """What join, judge and sink have in common.
 
     `process` and `tick` are never called at the same time as each other. `assigned` and `revoked` may come
-    while one of them
-    awaits something; `safe` may be called at any time and must be quick. An exception from any of them stops
-    the process: nothing is
-    committed past what `safe` answered, and the supervisor starts it again.
+    while one of them awaits something; `safe` may be called at any time and must be quick. An exception from
+    any of them stops the process: nothing is committed past what `safe` answered, and the supervisor starts
+    it again.
     """
 
     @property

@@ -43,15 +43,13 @@ class Backoff:
 
     def __init__(self, rng: random.Random) -> None:
         self._random = rng
-        self._deaths = 0
+        self._longest = FIRST_PAUSE / 2
 
     def pause(self, lived: float) -> float:
         """Seconds to wait, after a process that lived for `lived` seconds has died; jittered downwards by up
         to a half."""
-        self._deaths = 0 if lived >= HEALTHY else self._deaths
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._deaths)
-        self._deaths += 1
-        return longest * (0.5 + self._random.random() / 2)
+        self._longest = FIRST_PAUSE if lived >= HEALTHY else min(LONGEST_PAUSE, 2 * self._longest)
+        return self._longest * (0.5 + self._random.random() / 2)
 
 
 class Supervisor:

@@ -17,6 +17,7 @@ Of a rebalance everything is told to the driver before Faust goes on with it.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
@@ -40,13 +41,15 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-MAX_PARTITION_BYTES = 4 << 20
-"""What one fetch brings of one partition at most: about 14,000 records of 300 bytes."""
-MAX_FETCH_BYTES = 48 << 20
+MAX_PARTITION_BYTES = 2 << 20
+"""What one fetch brings of one partition at most, as compressed as it was produced."""
+MAX_FETCH_BYTES = 32 << 20
+MAX_RECORDS = 10_000
+"""What a batch has at most: a tick waits for no more than that to be processed."""
 FETCH_WAIT_MS = 100
 """How long the broker waits for data. A partition that was just emptied waits as long for its next fetch
 where the others are idle."""
-ANSWER = 10.0
+ANSWER = 5.0
 """Seconds that a question or a commit may take before it is given up, to be tried again."""
 TRUNCATED_CHECKS = 5
 """How often, a second apart, the end of a log is asked for again where it ends before the committed
@@ -58,12 +61,19 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
     through `ask`."""
 
     consumer: "BatchConsumer"
+    logger = logging.getLogger("faust")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._stamp = 0
         self._delivered: dict[KafkaPartition, int] = {}
         self._generation = 0
+
+    async def on_thread_stop(self) -> None:
+        """Leaves the group and closes the consumer."""
+        # aiokafka's fetcher lets its own cancellation through where it is closed between two attempts to reach a broker.
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().on_thread_stop()
 
     async def ask(self, coroutine: Coroutine[Any, Any, Result], timeout: float | None = ANSWER) -> Result:
         """Runs a coroutine in this thread, past its queue of methods, which a waiting fetch may hold up.
@@ -85,10 +95,12 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
             max_partition_fetch_bytes=MAX_PARTITION_BYTES,
             fetch_max_bytes=MAX_FETCH_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_poll_records=MAX_RECORDS,
             session_timeout_ms=int(session * 1000),
             heartbeat_interval_ms=int(session * 1000 / 5),
             max_poll_interval_ms=3_600_000,
             metadata_max_age_ms=60_000,
+            retry_backoff_ms=300,
         )
 
     async def _fetch_records(
@@ -191,12 +203,14 @@ class BatchConsumer(driver_module.Consumer):
     """Faust's consumer, in the service of a `Driver`."""
 
     transport: "BatchTransport"
+    logger = logging.getLogger("faust")
     _thread: BatchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.driver = self.transport.driver
         self._committing = asyncio.Lock()
+        self._commits_fail = False
         self._prefix = self.transport.settings.topics.prefix
 
     def _new_consumer_thread(self) -> BatchThread:
@@ -315,8 +329,11 @@ class BatchConsumer(driver_module.Consumer):
         try:
             done = await self._thread.ask(self._thread.commit_notes(commits))
         except (TimeoutError, KafkaError) as error:
-            log.warning("not committed, to be tried again: %s", str(error) or type(error).__name__)
+            if not self._commits_fail:
+                log.warning("not committed, to be tried again: %s", str(error) or type(error).__name__)
+            self._commits_fail = True
             return False
+        self._commits_fail = False
         if done:
             self.driver.committed(due)
         return done

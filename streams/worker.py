@@ -21,12 +21,10 @@ from streams import app, registry
 log = logging.getLogger("headgate")
 
 
-class _Noise(logging.Filter):
-    """Of the libraries beneath only what was not expected: they report every lost connection, which `app.py`
-    says once, in words."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.exc_info is not None and record.exc_info[0] is not None
+def _unless_noise(record: logging.LogRecord) -> bool:
+    """Of the libraries beneath only what comes with a traceback: they report every lost connection, which `app.py` says once, in words."""
+    library = record.name.partition(".")[0] in ("aiokafka", "faust", "mode")
+    return not library or (record.exc_info is not None and record.exc_info[0] is not None)
 
 
 def end_with_parent(parent: int) -> None:
@@ -48,16 +46,19 @@ def _end_after(watched: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for library in ("aiokafka", "mode", "faust"):
-        logging.getLogger(library).addFilter(_Noise())
+def log_to_stderr() -> None:
+    """What a stage's process logs, and how."""
+    handler = logging.StreamHandler()
+    handler.addFilter(_unless_noise)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", handlers=[handler]
+    )
 
 
 def main(name: str, parent: int) -> int:
     """Runs the stage; answers the process's exit status."""
     end_with_parent(parent)
-    _log_to_stderr()
+    log_to_stderr()
     try:
         settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings)
         return app.run(registry.construct(name, settings), settings)

@@ -26,7 +26,7 @@ def stack() -> Iterator[LocalStack]:
 @pytest.fixture(scope="module")
 def settings(stack: LocalStack) -> Settings:
     """The shared stack's settings, with a topic prefix and a ClickHouse database that only this module has.
-    Neither topics nor database exist yet: `infra.topics.create` and `schemas.clickhouse.migrate` make them.
+    Neither topics nor database exist yet: `infra.topics.create` and `streams.storage.migrate` make them.
     """
     return isolated(stack.settings)
 

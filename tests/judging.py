@@ -46,7 +46,8 @@ class World:
 
     def __init__(self, policy: Mapping[str, object] | None = None, seed: int = 0) -> None:
         base: dict[str, object] = {
-            "model": "ranker", "pane": "1s", "attribution": {"window": "1s", "lateness": "1s"}, "maturity": "1s",
+            "model": "ranker", "pane": "1s", "maturity": "1s",
+            "attribution": {"window": "1s", "lateness": "1s"},
         }  # fmt: skip
         self.policy: Policy = parse(base | dict(policy or {}))
         self.now = START

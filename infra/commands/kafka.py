@@ -3,12 +3,13 @@
 import getpass
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
@@ -24,6 +25,10 @@ class Cluster(NamedTuple):
 
     brokers: int
     partitions: dict[str, int]
+
+
+Offsets = dict[tuple[str, int], int]
+"""An offset of each partition, by topic and number."""
 
 
 class Broker:
@@ -47,20 +52,38 @@ class Broker:
             len(found.brokers), {name: len(topic.partitions) for name, topic in found.topics.items()}
         )
 
+    def starts(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Where their logs begin."""
+        return self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Where their logs end."""
+        return self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def since(self, partitions: Sequence[TopicPartition], time: int) -> Offsets:
+        """Their first records from Kafka time `time` (ms) on; the ends where there are none."""
+        found, ends = self._offsets(partitions, OffsetSpec.for_timestamp(time)), self.ends(partitions)
+        return {place: offset if offset >= 0 else ends[place] for place, offset in found.items()}
+
+    def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> Offsets:
+        if not partitions:
+            return {}
+        answers = self.admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=PATIENCE)
+        return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+
 
 @contextmanager
 def connected(settings: Settings, *needed: Topic) -> Iterator[Broker]:
-    """Kafka, known to answer and to have the `needed` topics; what Kafka refuses within is one line for people.
-
-    Raises `HeadgateError`.
-    """
+    """Kafka, known to answer and to have the `needed` topics. What it refuses within is a `HeadgateError`."""
     broker = Broker(settings)
     existing = broker.cluster().partitions
-    missing = [name for name in (topic.full_name(settings.topics) for topic in needed) if name not in existing]
+    missing = [
+        name for name in (topic.full_name(settings.topics) for topic in needed) if name not in existing
+    ]
     if missing:
         raise HeadgateError(
-            f"Kafka at {settings.kafka.brokers} has no topic {', '.join(missing)}; `headgate check` says how to create "
-            "it, `headgate up` has a Kafka with all of them"
+            f"Kafka at {settings.kafka.brokers} has no topic {', '.join(missing)}; `headgate check` says how "
+            "to create it, `headgate up` has a Kafka with all of them"
         )
     try:
         yield broker

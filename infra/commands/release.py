@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 import msgspec
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from infra.commands import kafka
 from infra.commands.output import ago, duration, print_json
@@ -133,8 +134,9 @@ def _command(settings: Settings, arguments: argparse.Namespace) -> int:
         while (release := view.answer(record.command_id)) is None:
             if time.monotonic() > deadline:
                 raise HeadgateError(
-                    f"{record.model}: no answer from the judge to {record.command} within {arguments.timeout:g} s; "
-                    "is it running (`headgate streams judge`)? It will find the command when it is"
+                    f"{record.model}: no answer from the judge to {record.command} within "
+                    f"{arguments.timeout:g} s; is it running (`headgate streams judge`)? It will find the "
+                    "command when it is"
                 )
             view.wait(0.5)
         return _await_workers(view, release, record.command_id, deadline, arguments)
@@ -143,8 +145,8 @@ def _command(settings: Settings, arguments: argparse.Namespace) -> int:
 def _force(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.version is not None:
         raise HeadgateError(
-            f"rollback --force: found the version {arguments.version}, expected none; it goes back to the one "
-            "before"
+            f"rollback --force: found the version {arguments.version}, expected none; "
+            "it goes back to the one before"
         )
     deadline = time.monotonic() + arguments.timeout
     release = force_rollback(settings, arguments.model, arguments.actor, arguments.reason, _now())
@@ -222,7 +224,7 @@ def _watch_json(view: View) -> None:
 def _watch_picture(view: View) -> None:
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
-            waiting = f"{view.model} has no release yet"
+            waiting = Text(f"{view.model} has no release yet")
             live.update(panel(view.status(), _now()) if view.standing is not None else waiting, refresh=True)
             view.wait(REFRESH)
 

@@ -16,6 +16,9 @@ COLOURS = {
     "applied": "green", "waiting": "cyan", "late": "yellow", "failed": "red",
 }  # fmt: skip
 
+HIDDEN = ("as_of", "now", "command_id", "cause", "actor")
+"""Parts of a decision that its reason says in words, or that are for programs."""
+
 
 def panel(status: Status, now: int) -> RenderableType:
     """The whole picture, as of `now` (epoch ms)."""
@@ -25,7 +28,10 @@ def panel(status: Status, now: int) -> RenderableType:
     for name, value in _facts(status, now):
         facts.add_row(name, value)
     return Panel(
-        Group(facts, Text(), _workers(status.workers, now)), title=status.model, box=box.ROUNDED, expand=False
+        Group(facts, Text(), _workers(status.workers, now)),
+        title=Text(status.model),
+        box=box.ROUNDED,
+        expand=False,
     )
 
 
@@ -33,12 +39,9 @@ def _facts(status: Status, now: int) -> Iterator[tuple[str, RenderableType]]:
     step = f", step {status.step} of {status.steps}" if status.step is not None else ""
     since = f"{instant(status.since)} ({ago(now - status.since)} ago)"
     yield "phase", Text.assemble((status.phase, COLOURS[status.phase]), step)
-    yield (
-        "stable",
-        Text(f"{status.stable} ({1 - status.weight if status.candidate else 1:.4g} of the traffic)"),
-    )
+    yield "stable", Text(f"{status.stable} ({100 * (1 - status.weight):.4g} % of the traffic)")
     if status.candidate is not None:
-        yield "candidate", Text(f"{status.candidate} ({status.weight:.4g} of the traffic)")
+        yield "candidate", Text(f"{status.candidate} ({100 * status.weight:.4g} % of the traffic)")
     if status.shadow is not None:
         yield "shadow", Text(status.shadow)
     yield "generation", Text(f"{status.generation}, since {since}")
@@ -56,7 +59,7 @@ def _facts(status: Status, now: int) -> Iterator[tuple[str, RenderableType]]:
 def _numbers(decision: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """The figures of a decision, a line each, and one for each object (values, samples)."""
     for name, value in decision.items():
-        if name == "as_of" or value is None:
+        if name in HIDDEN or value is None:
             continue
         if isinstance(value, float):
             yield name, f"{value:.5g}"

@@ -100,8 +100,10 @@ class Sampler:
         return np.concatenate([self._draw(chunk, random) for chunk in chunks])
 
     def _draw(self, visits: Visits, random: np.random.Generator) -> Ints:
-        """Weighted sampling without replacement by exponential keys: Efraimidis and Spirakis, "Weighted random
-        sampling with a reservoir", Information Processing Letters 97(5), 2006.
+        """Weighted sampling without replacement by exponential keys.
+
+        Efraimidis and Spirakis, "Weighted random sampling with a reservoir", Information Processing Letters
+        97(5), 2006.
         """
         keys = random.standard_exponential((len(visits.user), len(self._weights)), np.float32) / self._weights
         keys[self._rated[visits.user]] = np.inf

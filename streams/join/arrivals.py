@@ -6,14 +6,13 @@ partition's clock was before
 it, or if its own Kafka timestamp is by more than a minute. So `event.past > deadline` is the whole rule.
 """
 
-import base64
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from schemas.records import Codec, DeadLetter, Feedback, Prediction, Request, problem
+from schemas.records import Codec, Feedback, Prediction, Request, problem
 from streams.join.murmur import partitions
 from streams.stage import Record
 
@@ -25,9 +24,6 @@ GRACE = 60_000
 
 ORIGIN = "headgate-origin"
 """Header of a record that was re-published to its right partition: topic/partition/offset of the first."""
-
-VALUE_LIMIT = 65_536
-"""Bytes of a bad value that its dead letter keeps."""
 
 Event = TypeVar("Event", Request, Prediction, Feedback)
 
@@ -135,17 +131,3 @@ class Reader(Generic[Event]):
             return error
         except (RecursionError, UnicodeDecodeError) as error:  # nested too deeply; or not UTF-8
             return msgspec.DecodeError(f"value: {error}, expected a JSON object in UTF-8")
-
-
-def dead_letter(record: Record, topic: str, partition: int, reason: str, now: int) -> DeadLetter:
-    """The dead letter of a record that could not be read, stamped with the wall time."""
-    return DeadLetter(
-        ts=now,
-        topic=topic,
-        partition=partition,
-        offset=record.offset,
-        stage="join",
-        reason=reason,
-        key=None if record.key is None else record.key.decode("utf-8", "replace"),
-        value=None if record.value is None else base64.b64encode(record.value[:VALUE_LIMIT]).decode(),
-    )

@@ -272,7 +272,8 @@ class Join:
         pane may turn out unmatched.
         """
         policy = self._timeline.at("", time)
-        return self._timeline.longest_deadline(policy.pane_start(time) + policy.pane - 1 + EARLY)
+        start = policy.pane_start(time)
+        return self._timeline.longest_deadline_between(start + EARLY, start + policy.pane - 1 + EARLY)
 
     # Records that do not count.
 

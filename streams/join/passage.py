@@ -5,6 +5,7 @@ A topic partition that lags holds everything back; one that is read to its end m
 with wall time. Times are epoch ms.
 """
 
+from collections import deque
 from collections.abc import Mapping
 
 from schemas.timeline import BEGINNING
@@ -29,26 +30,39 @@ class Passage:
         self._log_append_time = log_append_time
         self._positions: dict[Topic, int] = {}
         self._moved = 0
+        self._newest: deque[tuple[int, int]] = deque()  # wall time, and the highest clock then
 
-    def reached(self, clocks: Mapping[Topic, int], readings: Mapping[Topic, Reading]) -> int:
+    def reached(self, clocks: Mapping[Topic, int], readings: Mapping[Topic, Reading], now: int) -> int:
         """What all three topics have passed: panes with a deadline before it take no more records from this
-        source partition.
+        source partition. `clocks` are as of wall time `now`.
         """
         asked = min(reading.asked for reading in readings.values())
         positions = {topic: reading.position for topic, reading in readings.items()}
         if positions != self._positions:
             self._positions, self._moved = positions, asked
-        newest = max(clocks.values())
-        return min(
-            self._passed(topic, clocks[topic], reading, newest, asked) for topic, reading in readings.items()
-        )
+        self._newest.append((now, max(clocks.values())))
+        while len(self._newest) > 1 and self._newest[1][0] <= asked:
+            self._newest.popleft()
+        return min(self._passed(topic, clocks[topic], reading, asked) for topic, reading in readings.items())
 
-    def _passed(self, topic: Topic, clock: int, reading: Reading, newest: int, asked: int) -> int:
+    def vacant(self, clocks: Mapping[Topic, int], readings: Mapping[Topic, Reading]) -> int:
+        """Where no record has ever come, how far panes are final all the same, for such a source partition
+        must not hold the others back; if some come after all, whatever their time, they count.
+        """
+        if max(clocks.values()) > BEGINNING or any(r.position < r.end for r in readings.values()):
+            return BEGINNING
+        return min(reading.asked for reading in readings.values()) - SETTLING
+
+    def _passed(self, topic: Topic, clock: int, reading: Reading, asked: int) -> int:
         if reading.position < reading.end:
             return clock
-        if (
-            self._log_append_time[topic] or newest == BEGINNING
-        ):  # a source partition without any record holds nobody back
+        if self._log_append_time[topic]:
             return max(clock, reading.asked - SETTLING)
         idle = asked - self._moved
-        return newest + (idle if idle >= IDLE else 0)
+        return max(clock, self._newest_before(reading.asked) + (idle if idle >= IDLE else 0))
+
+    def _newest_before(self, asked: int) -> int:
+        """The highest clock when the end was asked for: what has been read since may be newer than records
+        of this topic that have come since.
+        """
+        return max((clock for time, clock in self._newest if time <= asked), default=BEGINNING)

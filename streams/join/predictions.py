@@ -141,12 +141,13 @@ class Answered:
             self._add("impressions", 1)
 
     def _ranked(self, rank: int | None) -> Iterator[tuple[str, int]]:
-        """What one more relevant item at `rank` (from 0; None: not in the list) adds."""
+        """What one more relevant item at `rank` (from 0; None: not in the list) adds.
+
+        A miss adds a 0, so that a pane's sums tell which `k` are asked for.
+        """
         yield "relevant", 1
-        if rank is not None:
-            for k in self.policy.k:
-                if rank < k:
-                    yield f"hits@{k}", 1
+        for k in self.policy.k:
+            yield f"hits@{k}", int(rank is not None and rank < k)
 
     def _add(self, name: str, value: float) -> None:
         first, *segments = self._cells

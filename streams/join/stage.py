@@ -19,11 +19,12 @@ from schemas.records import ENCODER, Feedback, Progress
 from schemas.settings import Settings
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import Topic
-from streams.join.arrivals import ORIGIN, Fault, Lost, dead_letter
+from streams.join.arrivals import ORIGIN, Fault, Lost
 from streams.join.core import Join
 from streams.join.ledger import Safe
 from streams.join.passage import Passage
 from streams.join.profiles import Profiles
+from streams.letters import dead_letter
 from streams.log import Follower, Output, layout
 from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
 
@@ -68,6 +69,7 @@ class Owned:
         self.epoch = epoch
         self.ends = ends
         self.passage = passage
+        self.announced = False
         self.caught_up = False
         self.round = 0
         self.progressed = 0
@@ -219,8 +221,14 @@ class JoinStage:
         return Owned(join, epoch, ends, Passage(self._log_append_time))
 
     def _emit(self, owned: Owned, readings: Mapping[Topic, Reading], now: int) -> None:
+        if not owned.announced:  # before the first emission the epoch is committed, for the next owner to see
+            owned.announced = all(
+                _note(reading.committed).epoch == owned.epoch for reading in readings.values()
+            )
+            return
         join = owned.join
-        join.advance(owned.passage.reached({topic: join.clock(topic) for topic in topics.EVENTS}, readings))
+        clocks = {topic: join.clock(topic) for topic in topics.EVENTS}
+        join.advance(owned.passage.reached(clocks, readings, now))
         if not owned.caught_up:
             owned.caught_up = all(readings[topic].position >= end for topic, end in owned.ends.items())
         snapshot = owned.snapshot()
@@ -229,13 +237,12 @@ class JoinStage:
             self._output.send(topics.PANES, pane.model, ENCODER.encode(pane))
         if now - owned.progressed >= PROGRESS:
             owned.progressed = now
-            clock = max(join.clock(topic) for topic in topics.EVENTS)
             progress = ENCODER.encode(
                 Progress(
                     partition=join.partition,
                     partitions=self._count,
-                    time=join.time,
-                    clock=clock,
+                    time=max(join.time, owned.passage.vacant(clocks, readings)),
+                    clock=max(clocks.values()),
                     snapshot=snapshot,
                 )
             )
@@ -245,7 +252,7 @@ class JoinStage:
     def _pass_on(self, lost: Lost, topic: Topic, partition: int, now: int) -> None:
         record = lost.record
         if lost.fault is Fault.UNREADABLE:
-            letter = dead_letter(record, topic.name, partition, lost.reason, now)
+            letter = dead_letter(self.name, TopicPartition(topic.name, partition), record, lost.reason, now)
             self._output.send(topics.DEAD_LETTERS, record.key, ENCODER.encode(letter))
         elif lost.event is not None and all(name != ORIGIN for name, _ in record.headers):
             origin = (ORIGIN, f"{topic.name}/{partition}/{record.offset}".encode())

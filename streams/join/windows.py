@@ -124,7 +124,7 @@ class Window:
             snapshot=snapshot,
             deadline=self.deadline,
             retracted=retracted,
-            sums={name: value for name, value in cell.sums.items() if value},
+            sums={name: value for name, value in cell.sums.items() if value or name.startswith("hits@")},
             latency={bin_: count for bin_, count in cell.latency.items() if count},
             click_delay={bin_: count for bin_, count in cell.click_delay.items() if count},
             features={name: counts for name, counts in cell.features.items() if any(counts)},

@@ -199,10 +199,9 @@ def _planned(policy: ReleasePolicy) -> float:
 
 
 def _relative(test: Hypothesis, strata: Several[Stratum]) -> Finding:
-    """The strata's differences, weighted. The variance is the larger of two: between users over all strata
-    together, for one user is in many of them; and that of both arms taken as one, which they are where there
-    is nothing to find, so that an arm with few events by luck does not look sure of it. A share varies at
-    least as much as independent events do.
+    """The strata's differences, weighted. The variance is between users, over all strata together, for one
+    user is in many of them. That of a share is at least what independent events have where there is nothing
+    to find: an arm with few events by luck does not look sure of it.
     """
     empty, ready = _begin(test, strata)
     if not ready:
@@ -219,13 +218,11 @@ def _relative(test: Hypothesis, strata: Several[Stratum]) -> Finding:
     values = weights @ ratios
     residuals = (numerators - ratios[..., np.newaxis] * denominators) / n[..., np.newaxis]
     clustered = float(_variance(np.einsum("g,a,gab->b", weights, scale * [1, -1], residuals)))
-    own = _variance(residuals)
-    common = ((n**2 * own).sum(axis=1) / n.sum(axis=1))[:, np.newaxis]
+    floor = 0.0
     if test.metric.share:
         rates = np.minimum(np.outer(events.sum(axis=1) / (n @ scale[::-1]), scale[::-1]), 1.0)
-        common = np.maximum(common, rates * (1 - rates))
-    pooled = float(weights**2 @ (common * scale**2 / n).sum(axis=1))
-    variance, filled = max(clustered, pooled), int(np.count_nonzero(denominators.sum(axis=0), axis=1).min())
+        floor = float(weights**2 @ (rates * (1 - rates) * scale**2 / n).sum(axis=1))
+    variance, filled = max(clustered, floor), int(np.count_nonzero(denominators.sum(axis=0), axis=1).min())
     distance = float(values[0] - test.limit * values[1])
     finding = _weigh(test, empty, Estimate(distance, variance, float(samples.sum()), filled))
     if not values[1] > 0 or math.isnan(finding.boundary):

@@ -66,18 +66,24 @@ class Conductor:
     @property
     def oldest(self) -> int | None:
         """The event time (ms) from which on the running release needs panes; None where none runs."""
-        return self.standing.state.started if self.standing is not None and self.standing.runs else None
+        return self.standing.state.started if self.standing is not None and self._tested else None
 
     @property
     def unfolded(self) -> float:
         """The start of the oldest window that the running release has yet to take in for good; infinite
         where there is none.
         """
-        if self._evidence is None:
+        if not self._tested:
             return math.inf
         return min(
             (window.start for window in self._watch.panes.all() if not window.folded), default=math.inf
         )
+
+    @property
+    def _tested(self) -> bool:
+        """Whether a release runs that is not decided by hand only: that one needs no evidence."""
+        by_policy = self._timeline.latest(self._model).release is not None
+        return self.standing is not None and self.standing.runs and by_policy
 
     @property
     def patience(self) -> int:

@@ -59,7 +59,7 @@ class Judge:
     def __init__(self, partition: int, timeline: Timeline, floor: int = BEGINNING) -> None:
         self._partition = str(partition)
         self._timeline = timeline
-        self._floor = floor
+        self.floor = floor
         self._clocks = Clocks()
         self._models: dict[str, Model] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
@@ -70,7 +70,7 @@ class Judge:
 
     def doubt(self, before: int) -> None:
         """Panes that start before this event time (ms) are not known whole: the log begins in their midst."""
-        self._floor = max(self._floor, before)
+        self.floor = max(self.floor, before)
         for model in self._models.values():
             model.watch.doubt(before)
 
@@ -236,5 +236,5 @@ class Judge:
     def _model(self, name: str) -> Model:
         model = self._models.get(name)
         if model is None:
-            model = self._models[name] = Model(name, self._timeline, self._floor, self._checkpoints.get(name))
+            model = self._models[name] = Model(name, self._timeline, self.floor, self._checkpoints.get(name))
         return model

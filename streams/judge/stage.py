@@ -204,7 +204,7 @@ class JudgeStage:
         if floor is None:
             return None
         needed = [offset for start, offset in post.panes.items() if start >= floor]
-        note = Note(floor=max(floor, post.note.floor), done=flushed)
+        note = Note(floor=max(floor, post.judge.floor), done=flushed)
         return Committed(min([*needed, flushed]), msgspec.json.encode(note).decode())
 
     async def close(self) -> None:
@@ -244,7 +244,7 @@ class JudgeStage:
         for (number, _), record in self._standing.items():
             if number == post.partition:
                 post.judge.adopt(record)
-        if post.note.floor > BEGINNING:
+        if post.judge.floor > BEGINNING:
             for model in self._timeline.models():
                 if murmur([model.encode()], self._settings.topics.model_partitions)[0] == post.partition:
                     post.judge.expect(model)

@@ -7,7 +7,6 @@ further arguments are `name=value` (see `Options`).
 """
 
 import asyncio
-import logging
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from schemas.topics import Topic
 from streams import app
 from streams.log import Output
 from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+from streams.worker import log_to_stderr
 
 
 class Options(msgspec.Struct):
@@ -129,7 +129,7 @@ class CountingStage:
 
 
 def main(arguments: Sequence[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings)
     options = msgspec.convert(
         dict(argument.split("=", 1) for argument in arguments[1:]), Options, strict=False

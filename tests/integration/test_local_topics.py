@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from infra import topics
 from infra.local import ports

@@ -11,8 +11,10 @@ import pytest
 
 from infra.local.stack import LocalStack
 from schemas import topics
+from schemas.errors import HeadgateError
 from schemas.records import ENCODER, Distribution, Prediction, Profile
 from serving.router import is_candidate
+from serving.worker import serve
 from streams.log import Follower
 from tests import serving_models as models
 from tests.conftest import isolated
@@ -186,6 +188,19 @@ def test_bad_requests_are_errors_and_their_neighbours_are_not(world: World) -> N
     assert counted(predictions) == Counter([*good, *bad])
 
 
+def test_an_answer_that_is_too_large_for_a_record_is_an_error(world: World) -> None:
+    world.release(1, "v1")
+    everyone = {"item": 7, "context": [0, 0, 0, 0]}
+    world.request("huge", range(350_000), inputs=everyone)
+    world.request("r0")
+    world.flush()
+    world.start()
+    found = {one.request_id: one for one in world.await_answers(["huge", "r0"])}
+    assert (found["huge"].status, found["huge"].items) == ("error", None)
+    assert "ask for fewer items" in (found["huge"].error or "")
+    assert found["r0"].status == "ok"
+
+
 def test_what_is_no_request_is_a_dead_letter_and_serving_goes_on(world: World) -> None:
     world.release(1, "v1")
     world.write(topics.REQUESTS, "bad", b"\xff\x00 not JSON")
@@ -294,3 +309,9 @@ def test_workers_of_some_models_leave_the_others_alone(world: World) -> None:
         ("r1", "films", "w1"),
     }
     assert {ack.model for ack in world.acks() if ack.worker.endswith(f"-{worker.pid}")} == {"films"}
+
+
+def test_topics_that_do_not_exist_are_a_mistake_in_one_line(stack: LocalStack, tmp_path: Path) -> None:
+    models.add_version(tmp_path, "v1")
+    with pytest.raises(HeadgateError, match=r"topic .*control\.policies: .*headgate up"):
+        serve(isolated(stack.settings), tmp_path)

@@ -54,7 +54,7 @@ class Stage:
         entries = [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
         return [entry for entry in entries if not whats or entry["what"] in whats]
 
-    def until(self, holds: Callable[["Stage"], bool], seconds: float = 40.0) -> None:
+    def until(self, holds: Callable[["Stage"], bool], seconds: float = 60.0) -> None:
         """Returns once `holds` does; fails, with the log, where the process ends first or the time is
         over."""
         deadline = time.monotonic() + seconds
@@ -157,11 +157,12 @@ def produce(
 
 
 def committed(settings: Settings, topic: Topic = REQUESTS, partition: int = 0) -> int:
+    """The offset that the stage's group has committed; negative for none."""
     where = TopicPartition(topic.full_name(settings.topics), partition)
     admin = AdminClient(settings.kafka.librdkafka())
     request = ConsumerGroupTopicPartitions(f"{settings.topics.prefix}headgate-counting", [where])
-    [answer] = admin.list_consumer_group_offsets([request]).values()
-    return int(answer.result().topic_partitions[0].offset)
+    [answer] = admin.list_consumer_group_offsets([request], request_timeout=10).values()
+    return int(answer.result(10).topic_partitions[0].offset)
 
 
 def sums(settings: Settings) -> dict[tuple[str, int, int], set[tuple[int, int]]]:

@@ -26,15 +26,15 @@ Log = dict[Topic, dict[int, list[Raw]]]
 
 
 def timeline() -> Timeline:
-    """Two models of different shapes, which change 24 s and 38 s after `BASE`, within a pane of the
-    defaults."""
+    """Two models of different shapes. That of `a` changes 24 s after `BASE` to longer windows, and 98 s after
+    it, when more than a minute earlier panes of unmatched feedback are open, to shorter ones."""
     result = Timeline()
     result.add(_policy("a", pane="1s", window="3s", lateness="1s", answer="1s"), BASE)
     result.add(
         _policy("b", pane="2s", window="5s", lateness="2s", answer="500ms", impressions="feedback"), BASE
     )
-    result.add(_policy("a", pane="2s", window="8s", lateness="500ms", answer="3s"), BASE + 8_000)
-    result.add(_policy("b", pane="1s", window="1s", lateness="0s", answer="0s"), BASE + 22_500)
+    result.add(_policy("a", pane="2s", window="18s", lateness="500ms", answer="3s"), BASE + 8_000)
+    result.add(_policy("a", pane="1s", window="1s", lateness="0s", answer="0s"), BASE + 82_500)
     return result
 
 
@@ -172,7 +172,10 @@ def _append(log: Log, topic: Topic, partition: int, raw: Raw) -> int:
     return offset
 
 
-_reads = st.builds(Read, st.sampled_from(EVENTS), st.integers(1, 8))
+_reads: st.SearchStrategy[Move] = st.builds(Read, st.sampled_from(EVENTS), st.integers(1, 8))
+
+
+_turns: st.SearchStrategy[Move] = st.sampled_from(["emit", "emit", "commit", "commit", "crash"])
 
 
 def readings() -> st.SearchStrategy[list[Move]]:
@@ -182,10 +185,7 @@ def readings() -> st.SearchStrategy[list[Move]]:
 
 def lives() -> st.SearchStrategy[list[Move]]:
     """Ways to read logs in several lives."""
-    return st.lists(
-        _reads | _reads | st.just("emit") | st.sampled_from(["emit", "commit", "commit", "crash"]),
-        max_size=60,
-    )
+    return st.lists(_reads | _reads | _turns, max_size=60)
 
 
 __all__ = ["BASE", "Log", "Step", "lives", "logs", "readings", "timeline", "written"]

@@ -26,7 +26,7 @@ def read(
         timestamp=(1, timestamp),
         headers=headers,
     )
-    return Reader(lambda: NOW + 5).read(message, {"ranker"})
+    return Reader(lambda: NOW + 5, {"ranker"}.__contains__).read(message)
 
 
 def test_a_request_keeps_its_kafka_timestamp() -> None:

@@ -1,0 +1,137 @@
+"""The worker's consumer group on a real broker: what is committed when, and what a successor reads."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from confluent_kafka import Message
+
+from infra.local.stack import LocalStack
+from infra.topics import create
+from schemas import topics
+from schemas.settings import Settings
+from serving.intake import Intake
+from serving.outage import Outage
+from streams.log import Output
+from tests.conftest import isolated
+
+GROUP = "group"
+
+
+class Member:
+    """A member of the group whose answers arrive, or do not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.arrives = True
+        self.partitions: list[int] = []
+        self.intake = Intake(
+            settings,
+            settings.topics.prefix + GROUP,
+            Outage(settings.kafka.brokers),
+            lambda: self.arrives,
+            self.partitions.extend,
+        )
+
+    def take(self, number: int) -> list[Message]:
+        """So many messages, in some order."""
+        found: list[Message] = []
+        deadline = time.monotonic() + 30
+        while len(found) < number:
+            assert time.monotonic() < deadline
+            found += self.intake.consume(number - len(found), 0.1)
+        return found
+
+
+@pytest.fixture
+def settings(stack: LocalStack) -> Settings:
+    made = isolated(stack.settings)
+    create(made, forever=True)
+    output = Output(made)
+    for n in range(20):
+        output.send(topics.REQUESTS, f"r{n}", str(n).encode())
+    output.flush()
+    return made
+
+
+@pytest.fixture
+def members() -> Iterator[ExitStack]:
+    with ExitStack() as close:
+        yield close
+
+
+def join(settings: Settings, members: ExitStack) -> Member:
+    member = Member(settings)
+    members.callback(member.intake.close)
+    return member
+
+
+def numbers(messages: list[Message]) -> list[int]:
+    return sorted(int(message.value() or b"") for message in messages)
+
+
+def test_a_successor_begins_after_what_was_committed(settings: Settings, members: ExitStack) -> None:
+    first = Member(settings)
+    taken = first.take(12)
+    first.intake.answered(taken)
+    first.intake.commit()
+    first.intake.close()
+    rest = join(settings, members).take(8)
+    assert numbers(taken + rest) == list(range(20))
+
+
+def test_what_is_answered_is_committed_when_a_member_leaves(settings: Settings, members: ExitStack) -> None:
+    first = Member(settings)
+    taken = first.take(12)
+    first.intake.answered(taken)
+    first.intake.close()
+    assert numbers(taken + join(settings, members).take(8)) == list(range(20))
+
+
+def test_what_was_taken_but_not_answered_is_read_again(settings: Settings, members: ExitStack) -> None:
+    first = Member(settings)
+    first.take(12)
+    first.intake.close()
+    assert numbers(join(settings, members).take(20)) == list(range(20))
+
+
+def test_answers_that_did_not_arrive_are_not_committed(settings: Settings, members: ExitStack) -> None:
+    first = Member(settings)
+    first.intake.answered(first.take(12))
+    first.arrives = False
+    first.intake.close()
+    assert numbers(join(settings, members).take(20)) == list(range(20))
+
+
+def test_a_rewind_takes_again_what_is_not_committed(settings: Settings, members: ExitStack) -> None:
+    member = join(settings, members)
+    settled = member.take(5)
+    member.intake.answered(settled)
+    member.intake.commit()
+    member.intake.answered(member.take(9))
+    assert member.intake.rewind()
+    assert numbers(settled + member.take(15)) == list(range(20))
+
+
+def test_a_member_that_joins_gets_partitions_whose_answers_are_committed(
+    settings: Settings, members: ExitStack
+) -> None:
+    first, second = join(settings, members), None
+    taken = first.take(20)
+    first.intake.answered(taken)
+    second = join(settings, members)
+    deadline = time.monotonic() + 30
+    while not second.partitions:
+        assert time.monotonic() < deadline
+        assert first.intake.consume(1, 0.05) == []
+        assert second.intake.consume(1, 0.05) == []
+    assert 0 < len(second.partitions) < settings.topics.partitions
+    output = Output(settings)
+    for n in range(20, 60):
+        output.send(topics.REQUESTS, f"r{n}", str(n).encode())
+    output.flush()
+    found: list[Message] = []
+    while len(found) < 40:
+        assert time.monotonic() < deadline
+        found += first.intake.consume(40, 0.05) + second.intake.consume(40, 0.05)
+    assert numbers(found) == list(range(20, 60))

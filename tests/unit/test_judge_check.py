@@ -1,0 +1,104 @@
+"""What a policy may ask of the judge."""
+
+import pytest
+
+from schemas.errors import HeadgateError
+from schemas.policies import parse
+from streams.judge.check import check, mistakes
+
+GOOD = {
+    "model": "ranker",
+    "rules": [
+        {"name": "slow", "metric": "latency_p99_ms", "above": 200, "clear": 150, "for": "30s"},
+        {
+            "name": "recall",
+            "metric": "recall@5",
+            "below": 0.1,
+            "where": {"arm": "candidate", "surface": "search"},
+        },
+        {"name": "late", "metric": "late", "above": 0},
+    ],
+    "release": {
+        "steps": [{"weight": 0.1, "for": "5m"}, {"weight": 0.5, "for": "10m"}],
+        "guardrails": [
+            {"metric": "ctr", "worse_by": 0.0},
+            {"metric": "error_rate", "above": 0.05},
+            {"metric": "slow_rate", "worse_by": 0.1},
+        ],
+        "success": {"metric": "ctr", "better_by": -0.02},
+    },
+}
+
+
+def test_the_contracts_example_is_fine() -> None:
+    check(parse(GOOD))
+
+
+def test_a_policy_that_only_names_its_model_is_fine() -> None:
+    check(parse({"model": "ranker"}))
+
+
+def rule(**changes: object) -> dict[str, object]:
+    base = {"name": "rule", "metric": "ctr", "above": 1}
+    return {
+        "model": "ranker",
+        "rules": [{key: value for key, value in (base | changes).items() if value is not None}],
+    }
+
+
+def release(**changes: object) -> dict[str, object]:
+    return {"model": "ranker", "release": {"steps": [{"weight": 0.5}]} | changes}
+
+
+@pytest.mark.parametrize(
+    ("policy", "path", "words"),
+    [
+        (rule(metric="click_rate"), "$.rules[0].metric", "Found `click_rate`, expected one of predictions"),
+        (rule(metric="recall@7"), "$.rules[0].metric", "k: [5, 10]"),
+        (rule(metric="recall@"), "$.rules[0].metric", "Found `recall@`"),
+        (rule(above=None, baseline={"of": "stable"}), "$.rules[0].baseline", "not supported yet"),
+        (rule(**{"for": {"of": 5, "at_least": 3}}), "$.rules[0].for", "not supported yet"),
+        (rule(window="15s"), "$.rules[0].window", "a multiple of the pane `10s`"),
+        (rule(above=None, outside=[2, 1]), "$.rules[0].outside", "the lower limit first"),
+        (rule(above=None, outside=[1, 2], clear=1.5), "$.rules[0].clear", "beside above or below"),
+        (rule(above=1, clear=2), "$.rules[0].clear", "at most the limit"),
+        (rule(above=None, below=1, clear=0.5), "$.rules[0].clear", "at least the limit"),
+        (rule(where={"country": "DE"}), "$.rules[0].where.country", "expected one of version, arm, surface"),
+        (rule(where={"arm": "canary"}), "$.rules[0].where.arm", "expected stable, candidate or shadow"),
+        ({"model": "ranker", "release": {}}, "$.release.steps", "expected at least one"),
+        (release(steps=[{"weight": 1.0}]), "$.release.steps[0].weight", "Found `1`"),
+        (
+            release(guardrails=[{"metric": "latency_p99_ms", "above": 200}]),
+            "$.release.guardrails[0].metric",
+            "use slow_rate",
+        ),
+        (release(guardrails=[{"metric": "clicks", "below": 1}]), "$.release.guardrails[0].metric", "a ratio"),
+        (
+            release(guardrails=[{"metric": "throughput_rps", "below": 1}]),
+            "$.release.guardrails[0].metric",
+            "a ratio",
+        ),
+        (
+            release(guardrails=[{"metric": "ctr", "worse_by": -0.1}]),
+            "$.release.guardrails[0].worse_by",
+            "at least 0",
+        ),
+        (release(success={"metric": "hits", "better_by": 0}), "$.release.success.metric", "Found `hits`"),
+        (release(success={"metric": "ctr", "better_by": -1}), "$.release.success.better_by", "above -1"),
+    ],
+)
+def test_a_mistake_is_named_with_its_path(policy: dict[str, object], path: str, words: str) -> None:
+    with pytest.raises(HeadgateError) as caught:
+        check(parse(policy))
+    assert str(caught.value).endswith(f"- at `{path}`")
+    assert words in str(caught.value)
+
+
+def test_two_segments_are_not_crossed() -> None:
+    policy = rule(where={"surface": "search", "country": "DE"}) | {"segments": ["surface", "country"]}
+    assert [path for path, _ in mistakes(parse(policy))] == ["$.rules[0].where"]
+
+
+def test_all_mistakes_can_be_had_at_once() -> None:
+    policy = rule(metric="x") | {"release": {"steps": []}}
+    assert [path for path, _ in mistakes(parse(policy))] == ["$.rules[0].metric", "$.release.steps"]

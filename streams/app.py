@@ -9,7 +9,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import faust
@@ -81,10 +81,11 @@ class StageApp(faust.App):
         self.driver = Driver(stage)
         self.failed = asyncio.Event()
         self.transport = BatchTransport(self, self.driver, settings, self.fail)
+        self._brokers = settings.kafka.brokers
         self._liveness = Liveness(settings.streams.liveness)
         self._garbage = Garbage()
         names = [topic.full_name(settings.topics) for topic in stage.topics]
-        self.agent(self.topic(*names, schema=_AsIs()), name=stage.name)(self._work)
+        self.agent(self.topic(*names, schema=_AsIs()), name=stage.name)(self._process)
         for task in (self._tick, self._watch):
             self.task(task)
 
@@ -94,7 +95,18 @@ class StageApp(faust.App):
             self.driver.failure = error
             self.failed.set()
 
-    async def _work(self, batches: StreamT[Any]) -> None:
+    async def work(self) -> None:
+        """Starts, and returns when Faust stops by itself, which it does for errors only; they are noted as
+        ours."""
+        try:
+            await self.start()
+            await self.wait_until_stopped()
+        except Exception as error:
+            await self.fail(error)
+        else:
+            await self.fail(self.crash_reason or RuntimeError("Faust has stopped by itself"))
+
+    async def _process(self, batches: StreamT[Any]) -> None:
         """The agent. Ends with the first error: stock Faust would log it and go on with the next message."""
         batch: Batch
         async for batch in batches:
@@ -120,16 +132,14 @@ class StageApp(faust.App):
         while not self.should_stop:
             try:
                 await self.consumer.survey()
-            except (TimeoutError, KafkaError) as error:
+            except (TimeoutError, KafkaError):
                 if answering:
-                    log.warning(
-                        "Kafka does not answer (%s); waiting for it", str(error) or type(error).__name__
-                    )
+                    log.warning("Kafka at %s does not answer; waiting for it", self._brokers)
                 answering = False
                 self._liveness.unknown()
             else:
                 if not answering:
-                    log.info("Kafka answers again")
+                    log.info("Kafka at %s answers again", self._brokers)
                 answering = True
                 if wrong := self._liveness.observe(time.monotonic(), self._vitals()):
                     await self.fail(RuntimeError(wrong))
@@ -169,11 +179,11 @@ async def _live(stage: Stage, settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
-        if not await _first(_await_topics(stage.topics, settings), told_to_stop.wait()):
+        await _first(told_to_stop.wait(), _await_topics(stage.topics, settings))
+        if told_to_stop.is_set():
             return 0
         app = StageApp(stage, settings)
-        if await _first(_work(app), app.failed.wait(), told_to_stop.wait()):
-            app.stopped_by_itself()
+        await _first(told_to_stop.wait(), app.failed.wait(), app.work())
         signal.alarm(ENDING)
         await app.stop()
     finally:
@@ -181,7 +191,18 @@ async def _live(stage: Stage, settings: Settings) -> int:
     return _report(app.driver.failure)
 
 
+async def _first(*coroutines: Coroutine[Any, Any, object]) -> None:
+    """Returns when the first of them is done, or raises what it raised; the others are cancelled."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in others:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
 def _report(failure: BaseException | None) -> int:
+    """The exit status; says what went wrong."""
     if failure is None:
         return 0
     if isinstance(failure, HeadgateError):
@@ -189,116 +210,6 @@ def _report(failure: BaseException | None) -> int:
     else:
         log.error("the stage failed; nothing is committed beyond what it called safe", exc_info=failure)
     return 1
-
-
-async def _first(awaited: Awaitable[object], *others: Awaitable[object]) -> bool:
-    """Whether `awaited` is done first; the others end then, and its exception is raised."""
-    tasks = [asyncio.ensure_future(one) for one in (awaited, *others)]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-async def _work(self, batches: StreamT[Any]) -> None:
-        """The agent. Ends with the first error: stock Faust would log it and go on with the next message."""
-        batch: Batch
-        async for batch in batches:
-            try:
-                await self.driver.process(batch)
-            except Exception as error:
-                await self.fail(error)
-                return
-
-    async def _tick(self) -> None:
-        while not self.should_stop:
-            try:
-                await self.driver.tick()
-            except Exception as error:
-                await self.fail(error)
-                return
-            self._garbage.collect(time.monotonic())
-            await self.sleep(TICK)
-
-    async def _watch(self) -> None:
-        """Keeps the ends of the logs known, and ends the process when it is dead without noticing."""
-        answering = True
-        while not self.should_stop:
-            try:
-                await self.consumer.survey()
-            except (TimeoutError, KafkaError) as error:
-                if answering:
-                    log.warning(
-                        "Kafka does not answer (%s); waiting for it", str(error) or type(error).__name__
-                    )
-                answering = False
-                self._liveness.unknown()
-            else:
-                if not answering:
-                    log.info("Kafka answers again")
-                answering = True
-                if wrong := self._liveness.observe(time.monotonic(), self._vitals()):
-                    await self.fail(RuntimeError(wrong))
-                    return
-            await self.sleep(SURVEY)
-
-    def _vitals(self) -> Vitals:
-        driver = self.driver
-        return Vitals(driver.lag, driver.moves, bool(driver.due()), driver.commits, driver.busy_since)
-
-    async def on_stop(self) -> None:
-        """The last call of the stage and the last commit; then Faust leaves the group."""
-        try:
-            await self.driver.close()
-            await self.consumer.commit()
-        except Exception as error:
-            await self.fail(error)
-        await super().on_stop()
-
-    def _create_directories(self) -> None:
-        """Stock Faust makes a data folder in the working directory; a stage keeps nothing on disk."""
-
-
-def run(stage: Stage, settings: Settings) -> int:
-    """Runs a stage in the foreground, until SIGINT or SIGTERM (answers 0) or an error, which is logged
-    (answers 1)."""
-    return asyncio.run(_live(stage, settings))
-
-
-async def _live(stage: Stage, settings: Settings) -> int:
-    told_to_stop = asyncio.Event()
-
-    def stop() -> None:
-        told_to_stop.set()
-        signal.alarm(ENDING)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    stopping = asyncio.ensure_future(told_to_stop.wait())
-    waiting = asyncio.ensure_future(_await_topics(stage.topics, settings))
-    await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not waiting.done():
-        return 0
-    waiting.result()
-
-    app = StageApp(stage, settings)
-    working = asyncio.ensure_future(_work(app))
-    failing = asyncio.ensure_future(app.failed.wait())
-    await asyncio.wait({working, stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
-    if working.done() and app.driver.failure is None:
-        app.driver.failure = (
-            working.exception() or app.crash_reason or RuntimeError("Faust has stopped by itself")
-        )
-    signal.alarm(ENDING)
-    await app.stop()
-    failure = app.driver.failure
-    if isinstance(failure, HeadgateError):
-        log.error("%s", failure)
-    elif failure is not None:
-        log.error(
-            "the stage ends with an error; nothing is committed beyond what it called safe", exc_info=failure
-        )
-    return 0 if failure is None else 1
-
-
-async def _work(app: StageApp) -> None:
-    await app.start()
-    await app.wait_until_stopped()
 
 
 async def _await_topics(topics: Sequence[Topic], settings: Settings) -> None:

@@ -19,7 +19,7 @@ from streams.stage import Assigned, Committed, Reading, Record, Stage, TopicPart
 
 log = logging.getLogger(__name__)
 
-GRACE = 10.0
+GRACE = 5.0
 """Seconds that a rebalance waits for the call of the stage that is under way."""
 
 

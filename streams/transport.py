@@ -49,6 +49,8 @@ MAX_RECORDS = 10_000
 FETCH_WAIT_MS = 100
 """How long the broker waits for data. A partition that was just emptied waits as long for its next fetch
 where the others are idle."""
+REBALANCE_MS = 30_000
+"""How long the group waits for a member to finish its call and commit. aiokafka's default is the session."""
 ANSWER = 5.0
 """Seconds that a question or a commit may take before it is given up, to be tried again."""
 TRUNCATED_CHECKS = 5
@@ -71,7 +73,7 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
 
     async def on_thread_stop(self) -> None:
         """Leaves the group and closes the consumer."""
-        # aiokafka's fetcher lets its own cancellation through where it is closed between two attempts to reach a broker.
+        # Closed between two attempts to reach a broker, aiokafka's fetcher lets its own cancellation through.
         with contextlib.suppress(asyncio.CancelledError):
             await super().on_thread_stop()
 
@@ -98,6 +100,7 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
             max_poll_records=MAX_RECORDS,
             session_timeout_ms=int(session * 1000),
             heartbeat_interval_ms=int(session * 1000 / 5),
+            rebalance_timeout_ms=REBALANCE_MS,
             max_poll_interval_ms=3_600_000,
             metadata_max_age_ms=60_000,
             retry_backoff_ms=300,

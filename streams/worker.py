@@ -22,7 +22,8 @@ log = logging.getLogger("headgate")
 
 
 def _unless_noise(record: logging.LogRecord) -> bool:
-    """Of the libraries beneath only what comes with a traceback: they report every lost connection, which `app.py` says once, in words."""
+    """Of the libraries beneath only what comes with a traceback: they report every lost connection, which
+    `app.py` says once, in words."""
     library = record.name.partition(".")[0] in ("aiokafka", "faust", "mode")
     return not library or (record.exc_info is not None and record.exc_info[0] is not None)
 

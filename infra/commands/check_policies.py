@@ -14,11 +14,11 @@ from schemas.policies import Policy
 from schemas.settings import Settings
 from schemas.topics import Topic
 
-BYTES = 500
-"""Memory that the join takes for one event of a pane that is not final yet, about."""
+BYTES = 2_300
+"""Memory that the join takes for an event of a pane that is not final yet; predictions of 10 items."""
 
-SPEED = 100_000
-"""Events a second that a join process reads again after a start, about (2 cores)."""
+SPEED = 30_000
+"""Events that a join process reads in a second of CPU. Both from `python -m tests.bench join`, about."""
 
 SAMPLE = 60_000
 """The rate of events is that of the last so many ms."""

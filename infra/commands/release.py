@@ -104,6 +104,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def _about_version(action: str) -> str:
     if action == "start":
         return "the version, as its folder in the model repository is called"
+    if action == "rollback":
+        return "refuse unless it is about this version; with no release running: the one to go back to"
     return "refuse unless it is about this version"
 
 

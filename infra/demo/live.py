@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from infra.demo.observer import Observer, Sums
+from infra.demo.observer import MATURE, Observer, Sums
 from infra.demo.producer import Shop
 from streams.metrics.interval import wilson
 
@@ -52,10 +52,10 @@ class Screen:
             self._live.update(self._picture(), refresh=True)
         elif now - self._printed >= EVERY:
             self._printed = now
-            self.say(self._line(self._observer.metrics(*METRICS)))
+            self.say(self._line(self._observer.metrics(*METRICS, mature=MATURE)))
 
     def _picture(self) -> Panel:
-        metrics, drift = self._observer.metrics(*METRICS), self._observer.drift()
+        metrics, drift = self._observer.metrics(*METRICS, mature=MATURE), self._observer.drift()
         table = Table(expand=True, pad_edge=False, box=None)
         for name in (
             "version",

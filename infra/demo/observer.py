@@ -11,16 +11,24 @@ from schemas import topics
 from schemas.records import Ack, Alert, Codec, Release
 from schemas.settings import Settings
 from streams.log import Entry, Follower
+from streams.metrics import catalogue
 
 RECENT = 5
-"""Seconds of panes that count as now."""
+"""Seconds of panes that count as now, but for the very last: those are still filling."""
+
+FILLING = 2
+"""Seconds until a pane has nearly all of its predictions."""
+
+MATURE = 5
+"""Seconds until nearly all clicks have come: the policy's maturity and a pane."""
 
 TOTALS = """\
 SELECT version, metric, sum(numerator), sum(denominator),
        sumIf(numerator, recent), sumIf(denominator, recent), sumIf(seconds, recent), avgIf(value, recent)
 FROM (
-    SELECT *, pane >= now64(3) - {recent:UInt32} AS recent FROM metrics
+    SELECT *, pane BETWEEN now64(3) - {recent:UInt32} AND now64(3) - {filling:UInt32} AS recent FROM metrics
     WHERE model = {model:String} AND version != '' AND metric IN {metrics:Array(String)}
+        AND (pane <= now64(3) - {mature:UInt32} OR metric NOT IN {feedback:Array(String)})
 )
 GROUP BY version, metric ORDER BY version, metric"""
 
@@ -101,9 +109,16 @@ class Observer:
         acks = self.acks[generation]
         return max(acks.values()) if self.workers and self.workers <= acks.keys() else None
 
-    def metrics(self, *names: str) -> dict[str, dict[str, Sums]]:
-        """By version and metric."""
-        parameters = {"recent": RECENT, "model": self._model, "metrics": list(names)}
+    def metrics(self, *names: str, mature: int = 0) -> dict[str, dict[str, Sums]]:
+        """By version and metric; those that wait for feedback from panes at least `mature` seconds old."""
+        parameters = {
+            "recent": RECENT + FILLING,
+            "filling": FILLING,
+            "mature": mature,
+            "model": self._model,
+            "metrics": list(names),
+            "feedback": [name for name in names if getattr(catalogue.find(name), "feedback", False)],
+        }
         found: dict[str, dict[str, Sums]] = defaultdict(dict)
         for version, metric, *sums in self._client.query(TOTALS, parameters=parameters).result_rows:
             found[version][metric] = Sums(*sums)

@@ -185,7 +185,8 @@ class Story:
                 raise DemoFailedError(f"the shop ended: {self._shop.failure!r}")
             if self._shop.errors:
                 raise DemoFailedError(
-                    f"{len(self._shop.errors)} requests were answered with an error, the first: {self._shop.errors[0]}"
+                    f"{len(self._shop.errors)} requests were answered with an error, "
+                    f"the first: {self._shop.errors[0]}"
                 )
             if time.monotonic() > deadline:
                 if fails:

@@ -363,7 +363,7 @@ class Join:
             silent = window.deadline < self._emitted_before
             final = window.deadline < self.reached
             if not silent and (final or window.due <= now):
-                window.due = now + max(YOUNG, (self._newest() - window.end) // AGEING)
+                window.due = now + max(YOUNG, (self.newest - window.end) // AGEING)
                 yield from window.snapshots(self.partition, snapshot)
             if final:
                 del self._windows[key]
@@ -382,5 +382,7 @@ class Join:
         """From where a successor has to read a topic, and the clock before it."""
         return self.ledgers[topic].safe(self.reached, self.clock(topic))
 
-    def _newest(self) -> int:
+    @property
+    def newest(self) -> int:
+        """The highest clock of the three topics."""
         return max(self.requests.clock, self.predictions.clock, self.feedback.clock)

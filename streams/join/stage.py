@@ -237,12 +237,14 @@ class JoinStage:
             self._output.send(topics.PANES, pane.model, ENCODER.encode(pane))
         if now - owned.progressed >= PROGRESS:
             owned.progressed = now
+            # Until it has caught up, open panes are held back: none is to be taken for all there is.
+            clock = join.newest if owned.caught_up else join.time
             progress = ENCODER.encode(
                 Progress(
                     partition=join.partition,
                     partitions=self._count,
                     time=max(join.time, owned.passage.vacant(clocks, readings)),
-                    clock=max(clocks.values()),
+                    clock=clock,
                     snapshot=snapshot,
                 )
             )

@@ -1,6 +1,7 @@
 """Events in, views out: the real broker, the real stages, the real ClickHouse, against the batch truth."""
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from schemas.settings import Settings
 from schemas.topics import EVENTS
 from tests.oracle import stages, traffic
-from tests.oracle.traffic import SENTINEL, WATCHED, Traffic
+from tests.oracle.traffic import SENTINEL, WATCHED, Traffic, Views
 
 SECONDS = 15
+BAD = 10_050
+"""Bad records among the good ones."""
 
 
 @pytest.fixture
@@ -20,18 +23,21 @@ def folder(tmp_path: Path, settings: Settings) -> Path:
     return tmp_path
 
 
-def test_the_views_say_what_a_batch_computation_over_the_topics_says(
+def test_the_views_say_what_a_batch_computation_over_the_topics_says_and_no_bad_record_is_lost(
     folder: Path, settings: Settings
 ) -> None:
-    bad = 10_000
     rng = random.Random(7)
     with stages.running(folder, settings):
         with Traffic(settings, rate=80, bad=0) as flowing:
             for _ in range(SECONDS * 10):
-                for _ in range(bad // (SECONDS * 10) + 1):
+                for _ in range(BAD // SECONDS // 10):
                     flowing.send_bad(rng.choice(EVENTS), rng.choice(traffic.BAD))
                 time.sleep(0.1)
         traffic.wait_until_final(settings)
         found, truth = traffic.compare(settings)
+        letters = Views(settings).query("SELECT count(), uniq(topic, partition, offset) FROM dead_letters")
     assert found == []
-    assert traffic.total(truth, "predictions") > 50 * SECONDS
+    assert traffic.total(truth, "dead_letters") == BAD
+    assert letters == [(BAD, BAD)]
+    for name in ("late", "duplicates", "expired", "unmatched", "unanswered", "skewed", "mispartitioned"):
+        assert traffic.total(truth, name) > 0, f"the traffic had no {name}"

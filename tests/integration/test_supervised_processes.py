@@ -166,7 +166,7 @@ def test_a_worker_without_kafka_says_so_once_and_ends_in_good_order() -> None:
     assert worker.stderr is not None
     with worker.stdin as stdin:
         stdin.write(msgspec.json.encode(settings))
-    lines = []
+    lines: list[str] = []
     while "does not answer" not in (line := worker.stderr.readline().decode()):
         assert line, lines
         lines.append(line)

@@ -177,6 +177,10 @@ def sums(settings: Settings) -> dict[tuple[str, int, int], set[tuple[int, int]]]
     return found
 
 
+def has_read(records: int) -> Callable[[Stage], bool]:
+    return lambda stage: stage.processed() >= records
+
+
 def expected(topic: Topic, partition: int, values: range) -> dict[tuple[str, int, int], set[tuple[int, int]]]:
     full = range(len(values) // RANGE)
     parts = {number: values[number * RANGE : (number + 1) * RANGE] for number in full}
@@ -266,8 +270,7 @@ def test_killed_at_random_moments_a_stage_resumes_exactly_where_it_called_safe(
     for life in range(kills):
         lives.append(start(slow=0.02))
         feed_until((life + 0.5) / kills)
-        before = chance.randrange(1, 60_000)
-        lives[-1].until(lambda s, before=before: s.processed() > before or read_to_end(s, 0, end=fed))
+        lives[-1].until(has_read(chance.randrange(1, 60_000)))
         feed_until((life + 1) / kills)
         lives[-1].until(lambda s: bool(s.entries("safe")))
         lives[-1].kill()
@@ -279,11 +282,11 @@ def test_killed_at_random_moments_a_stage_resumes_exactly_where_it_called_safe(
     for partition in range(PARTITIONS):
         whole |= expected(REQUESTS, partition, range(size))
     assert sums(own) == whole
-    for before, after in pairwise([*lives, last]):
+    for life_before, after in pairwise([*lives, last]):
         for partition in range(PARTITIONS):
             told, *given = of(after.entries("assigned", "process"), REQUESTS, partition)
-            safe = [entry["offset"] for entry in of(before.entries("safe"), REQUESTS, partition)]
-            resumed = of(before.entries("assigned"), REQUESTS, partition)[0].get("offset", 0)
+            safe = [entry["offset"] for entry in of(life_before.entries("safe"), REQUESTS, partition)]
+            resumed = of(life_before.entries("assigned"), REQUESTS, partition)[0].get("offset", 0)
             assert told.get("offset", 0) in [resumed, *safe]
             assert not given or given[0]["first"] == told.get("offset", 0)
 
@@ -399,7 +402,7 @@ def test_a_busy_partition_does_not_wait_for_idle_ones(own: Settings, start: Call
     for value in range(20):
         produce(own, [value])
         sent = time.monotonic()
-        stage.until(lambda s, value=value: s.processed() > value)
+        stage.until(has_read(value + 1))
         assert time.monotonic() - sent < 1.0
 
 

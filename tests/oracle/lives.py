@@ -147,6 +147,3 @@ def emitted(
         for life in play(logs, partition, partitions, timeline, moves, profiles)
         for pane in life.emitted
     ]
-
-
-__all__ = ["END", "FEEDBACK", "FRESH", "Committed", "Life", "Move", "Read", "emitted", "play"]

@@ -186,6 +186,3 @@ def readings() -> st.SearchStrategy[list[Move]]:
 def lives() -> st.SearchStrategy[list[Move]]:
     """Ways to read logs in several lives."""
     return st.lists(_reads | _reads | _turns, max_size=60)
-
-
-__all__ = ["BASE", "Log", "Step", "lives", "logs", "readings", "timeline", "written"]

@@ -13,13 +13,13 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka import TopicPartition as Partition
 
-from schemas import policies, topics
+from schemas import policies
 from schemas.policies import Policy
 from schemas.settings import Settings
 from schemas.timeline import Timeline
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
 from tests.oracle.log import Logs, Raw, partition_of
-from tests.oracle.truth import Series, Truth, compute
+from tests.oracle.truth import Truth, compute
 from tests.oracle.views import Row, Value, disagreements, read, rows
 
 BAD = (
@@ -237,7 +237,7 @@ def _records(consumer: Consumer, partition: Partition) -> list[Raw]:
     consumer.assign([partition])
     records: list[Raw] = []
     while not records or records[-1].offset < end - 1:
-        for message in consumer.consume(10_000, 5):
+        for message in consumer.consume(10_000, 0.2):
             assert message.error() is None
             offset = message.offset()
             assert offset is not None
@@ -323,6 +323,3 @@ def compare(settings: Settings) -> tuple[list[str], Truth]:
 def total(truth: Truth, name: str) -> int:
     """A sum over all panes, versions and arms."""
     return sum(tally.sums[name] for series, tally in truth.items() if not series.segment)
-
-
-__all__ = ["Series", "Traffic", "Views", "compare", "timeline", "topics", "total", "wait_until_final"]

@@ -219,18 +219,18 @@ async def _await_topics(topics: Sequence[Topic], settings: Settings) -> None:
     while True:
         try:
             missing = await _missing(names, settings)
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError):
             waits_for = f"Kafka at {settings.kafka.brokers} does not answer"
-            reason = f" ({error})"
+            hint = " (if it is up: check the address, and the security settings under [kafka])"
         else:
             if not missing:
                 if said:
                     log.info("Kafka answers, and has the topics")
                 return
             waits_for = f"Kafka at {settings.kafka.brokers} has no topic {', '.join(missing)}"
-            reason = "; `headgate up` creates them, `headgate check` says what else is missing"
+            hint = " (`headgate up` creates them, `headgate check` says what else is missing)"
         if waits_for != said:
-            log.warning("%s%s; waiting for it", waits_for, reason)
+            log.warning("%s; waiting for it%s", waits_for, hint)
             said = waits_for
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter, not a secret)
         pause = min(2 * pause, BACKOFF)

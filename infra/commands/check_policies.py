@@ -31,7 +31,8 @@ def span(policy: Policy) -> int:
 
 def longest(settings: Settings, broker: Broker) -> int:
     """The longest `span` of the policies that are not past; of the defaults where there are none."""
-    return max(span(policies.parse(one.policy)) for one in [*_current(settings, broker), _default()])
+    current = [policies.parse(one.policy) for one in _current(settings, broker)]
+    return max(map(span, current or [policies.default("")]))
 
 
 def check(settings: Settings, broker: Broker) -> Iterator[Finding]:
@@ -63,11 +64,6 @@ def _current(settings: Settings, broker: Broker) -> Sequence[Published]:
         for one in published(settings)
         if one.until is None or (one.until > now and one.until != one.in_force)
     ]
-
-
-def _default() -> Published:
-    policy = policies.to_object(policies.default("-"))
-    return Published("-", 0, 0, "", 0, None, None, policy)
 
 
 def _rate(settings: Settings, broker: Broker) -> float:

@@ -35,10 +35,16 @@ class Broker:
     """A connection to ask about the cluster. Silent: what librdkafka would log is in the errors."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises `HeadgateError` for settings that librdkafka does not take: a file that is not there."""
         self._brokers = settings.kafka.brokers
         self._complaints: list[KafkaError] = []
         quiet = {"log_level": 0, "error_cb": self._complaints.append}
-        self.admin = AdminClient(settings.kafka.librdkafka() | quiet)
+        try:
+            self.admin = AdminClient(settings.kafka.librdkafka() | quiet)
+        except KafkaException as error:
+            raise HeadgateError(
+                f"Kafka settings: {error.args[0].str()}; see [kafka] in headgate.toml"
+            ) from error
 
     def cluster(self) -> Cluster:
         """Brokers and topics. Raises `HeadgateError` where nobody answers, or lets us in."""

@@ -6,9 +6,9 @@ partition's clock was before
 it, or if its own Kafka timestamp is by more than a minute. So `event.past > deadline` is the whole rule.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,6 +24,17 @@ GRACE = 60_000
 
 ORIGIN = "headgate-origin"
 """Header of a record that was re-published to its right partition: topic/partition/offset of the first."""
+
+ORIGINS = 100
+"""Of so many partitions it is kept how far their records were re-published here: what a commit can carry."""
+
+Origins = Mapping[str, int]
+"""By partition, the highest offset of which a re-published record has come. A partition's owners re-publish
+in offset order, each from where the one before it was at most, so all up to there have come.
+"""
+
+OPENING, CLOSING = b"{}"
+"""What a JSON object begins and ends with."""
 
 Event = TypeVar("Event", Request, Prediction, Feedback)
 
@@ -43,7 +54,6 @@ class Arrival(NamedTuple, Generic[Event]):
     ts: int
     past: int
     skewed: bool
-    origin: bytes | None
 
 
 class Lost(NamedTuple):
@@ -58,14 +68,14 @@ class Lost(NamedTuple):
 
 class Reader(Generic[Event]):
     """Reads one topic partition of `count`, and keeps its clock: the highest min(ts, Kafka timestamp) of its
-    valid records so far.
+    valid records so far; and whose records were re-published here.
     """
 
-    def __init__(self, type_: type[Event], partition: int, count: int, clock: int) -> None:
+    def __init__(self, type_: type[Event], partition: int, count: int, clock: int, origins: Origins) -> None:
         self.clock = clock
+        self.origins: Origins = origins
         self._one: Codec[Event] = Codec(type_)
-        batch: Any = list[type_]  # type: ignore[valid-type]
-        self._all: msgspec.json.Decoder[list[Event]] = msgspec.json.Decoder(batch)
+        self._all: msgspec.json.Decoder[Event] = msgspec.json.Decoder(type_)
         self._partition = partition
         self._count = count
 
@@ -74,14 +84,17 @@ class Reader(Generic[Event]):
         good.
         """
         values = [record.value for record in records]
-        if all(value and value[0] for value in values):
+        # Between a closing and an opening brace nothing but a line's end is JSON, so no two values can merge
+        # into one; and where one value holds two, there are too many.
+        whole = [value for value in values if value and value[0] == OPENING and value[-1] == CLOSING]
+        if len(whole) == len(values):
             try:
-                events = self._all.decode(b"[" + b",".join(values) + b"]")  # type: ignore[arg-type]
+                events = self._all.decode_lines(b"\n".join(whole))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
             else:
-                if len(events) == len(records):  # a value such as `{…},{…}` would make more
-                    return events  # type: ignore[return-value]
+                if len(events) == len(values):
+                    return list(events)
         return [self._decode(value) for value in values]
 
     def arrivals(
@@ -107,11 +120,7 @@ class Reader(Generic[Event]):
             if skewed:
                 ts = timestamp
             self.clock = max(self.clock, min(ts, timestamp))
-            origin = (
-                next((value for name, value in record.headers if name == ORIGIN), None)
-                if record.headers
-                else None
-            )
+            origin = origin_of(record)
             if place != self._partition or (not record.key and origin is None):
                 found = "no key" if not record.key else f"partition {self._partition}"
                 yield Lost(
@@ -122,7 +131,16 @@ class Reader(Generic[Event]):
                     event,
                 )
                 continue
-            yield Arrival(record, event, ts, past, skewed, origin)
+            if origin is None or self._is_first(*origin):
+                yield Arrival(record, event, ts, past, skewed)
+
+    def _is_first(self, place: str, offset: int) -> bool:
+        """Notes a re-published record; False for one that was re-published again."""
+        if offset <= self.origins.get(place, -1):
+            return False
+        others: list[tuple[str, int]] = [item for item in self.origins.items() if item[0] != place]
+        self.origins = dict([*others[1 - ORIGINS :], (place, offset)])
+        return True
 
     def _decode(self, value: bytes | None) -> Event | msgspec.DecodeError:
         try:
@@ -131,3 +149,16 @@ class Reader(Generic[Event]):
             return error
         except (RecursionError, UnicodeDecodeError) as error:  # nested too deeply; or not UTF-8
             return msgspec.DecodeError(f"value: {error}, expected a JSON object in UTF-8")
+
+
+def origin_of(record: Record) -> tuple[str, int] | None:
+    """The partition and the offset that a re-published record has in its header; None for any other record.
+    A header that is none of ours tells nothing, but that the record is where it was put on purpose.
+    """
+    for name, value in record.headers:
+        if name == ORIGIN:
+            text = value.decode("utf-8", "replace")
+            _topic, _, place = text.partition("/")
+            partition, _, offset = place.partition("/")
+            return (partition, int(offset)) if offset.isdecimal() else (text, 0)
+    return None

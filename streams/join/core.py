@@ -56,22 +56,29 @@ class Join:
         self._emitted_before = time
         self._timeline = timeline
         self._profiles = profiles
-        self.requests = Reader(Request, partition, count, starts[topics.REQUESTS].clock)
-        self.predictions = Reader(Prediction, partition, count, starts[topics.PREDICTIONS].clock)
-        self.feedback = Reader(Feedback, partition, count, starts[topics.FEEDBACK].clock)
+        self.requests = Reader(Request, partition, count, *starts[topics.REQUESTS][1:])
+        self.predictions = Reader(Prediction, partition, count, *starts[topics.PREDICTIONS][1:])
+        self.feedback = Reader(Feedback, partition, count, *starts[topics.FEEDBACK][1:])
         self.ledgers = {topic: Ledger(safe.offset) for topic, safe in starts.items()}
         self._visits: dict[str, Visit] = {}
         self._windows: dict[tuple[str, int, int], Window] = {}
-        self._origins: dict[bytes, int] = {}
         self._due: dict[int, dict[str, None]] = {}  # request ids by when something is decided about them
         self._dues: list[int] = []
         self._overtaken: set[Topic] = set()
 
     def clock(self, topic: Topic) -> int:
         """The topic partition's clock."""
+        return self._reader(topic).clock
+
+    def _reader(self, topic: Topic) -> Reader[Request] | Reader[Prediction] | Reader[Feedback]:
         if topic is topics.REQUESTS:
-            return self.requests.clock
-        return self.predictions.clock if topic is topics.PREDICTIONS else self.feedback.clock
+            return self.requests
+        return self.predictions if topic is topics.PREDICTIONS else self.feedback
+
+    def _here(self, topic: Topic, offset: int) -> Safe:
+        """What a successor has to know to begin at `offset`, to where the topic is read."""
+        reader = self._reader(topic)
+        return Safe(offset, reader.clock, reader.origins)
 
     @property
     def pending(self) -> int:
@@ -98,7 +105,8 @@ class Join:
         for arrival in self.requests.arrivals(records, events):
             if isinstance(arrival, Lost):
                 lost.append(self._lose(arrival, batch))
-            elif self._fresh(arrival, batch):
+            else:
+                self._count_skew(arrival, batch)
                 self._ask(arrival, batch)
         return lost
 
@@ -110,7 +118,8 @@ class Join:
         for arrival in self.predictions.arrivals(records, events):
             if isinstance(arrival, Lost):
                 lost.append(self._lose(arrival, batch))
-            elif self._fresh(arrival, batch):
+            else:
+                self._count_skew(arrival, batch)
                 self._predict(arrival, batch)
         return lost
 
@@ -122,12 +131,13 @@ class Join:
         for arrival in self.feedback.arrivals(records, events):
             if isinstance(arrival, Lost):
                 lost.append(self._lose(arrival, batch))
-            elif self._fresh(arrival, batch):
+            else:
+                self._count_skew(arrival, batch)
                 self._hear(arrival, batch)
         return lost
 
     def _open(self, topic: Topic, records: Sequence[Record]) -> Batch:
-        batch = self.ledgers[topic].open(records[0].offset, records[-1].offset, self.clock(topic))
+        batch = self.ledgers[topic].open(self._here(topic, records[0].offset), records[-1].offset)
         if topic in self._overtaken:
             self._overtaken.discard(topic)
             resumed = records[0].timestamp
@@ -136,20 +146,11 @@ class Join:
             self._count("incomplete", resumed, max(self.clock(topic), resumed - GRACE), None, batch)
         return batch
 
-    def _fresh(
+    def _count_skew(
         self, arrival: "Arrival[Request] | Arrival[Prediction] | Arrival[Feedback]", batch: Batch
-    ) -> bool:
-        """Counts skew; False for a re-published record that has been here before."""
-        if arrival.origin is not None:
-            model = getattr(arrival.event, "model", "")
-            if self._origins.get(arrival.origin, BEGINNING) >= arrival.past:
-                return False
-            until = self._window_of_loss(model, arrival.record.timestamp, arrival.past).deadline
-            self._origins[arrival.origin] = until
-            batch.need(until)
+    ) -> None:
         if arrival.skewed:
             self._count("skewed", arrival.record.timestamp, arrival.past, arrival.event, batch)
-        return True
 
     def _ask(self, arrival: Arrival[Request], batch: Batch) -> None:
         request, ts, past = arrival.event, arrival.ts, self._past(arrival)
@@ -333,7 +334,6 @@ class Join:
             deadline = heapq.heappop(self._dues)
             for request_id in self._due.pop(deadline):
                 self._settle(request_id)
-        self._origins = {origin: until for origin, until in self._origins.items() if until >= reached}
 
     def _settle(self, request_id: str) -> None:
         visit = self._visits.get(request_id)
@@ -379,8 +379,9 @@ class Join:
                 del self._windows[key]
 
     def safe(self, topic: Topic) -> Safe:
-        """From where a successor has to read a topic, and the clock before it."""
-        return self.ledgers[topic].safe(self.reached, self.clock(topic))
+        """From where a successor has to read a topic, and what it has to know of what is before."""
+        ledger = self.ledgers[topic]
+        return ledger.safe(self.reached, self._here(topic, ledger.position))
 
     @property
     def newest(self) -> int:

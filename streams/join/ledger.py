@@ -6,33 +6,36 @@ clock is known.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.timeline import BEGINNING
 
 
-class Batch:
-    """Records that were read together: their first offset, the clock before it, and the deadline up to which
-    any of them is needed.
+class Safe(NamedTuple):
+    """A batch's first offset, and what its topic partition said before it: the clock, and whose records were
+    re-published there.
     """
 
-    __slots__ = ("clock", "offset", "until")
+    offset: int
+    clock: int
+    origins: Mapping[str, int] = {}
 
-    def __init__(self, offset: int, clock: int) -> None:
-        self.offset = offset
-        self.clock = clock
+
+class Batch:
+    """Records that were read together: where a successor would begin to read them, and the deadline up to
+    which any of them is needed.
+    """
+
+    __slots__ = ("start", "until")
+
+    def __init__(self, start: Safe) -> None:
+        self.start = start
         self.until = BEGINNING
 
     def need(self, deadline: int) -> None:
         """Some record of the batch is needed until `deadline` is passed."""
         self.until = max(self.until, deadline)
-
-
-class Safe(NamedTuple):
-    """A batch's first offset, and the partition's clock before it."""
-
-    offset: int
-    clock: int
 
 
 class Ledger:
@@ -42,23 +45,19 @@ class Ledger:
         self.position = position
         self._batches: deque[Batch] = deque()
 
-    def open(self, first: int, last: int, clock: int) -> Batch:
-        """A new batch of the records from offset `first` to `last`; `clock` is the partition's before
-        them.
-        """
-        batch = Batch(first, clock)
+    def open(self, start: Safe, last: int) -> Batch:
+        """A new batch of the records from `start` to offset `last`."""
+        batch = Batch(start)
         self._batches.append(batch)
         self.position = last + 1
         return batch
 
-    def safe(self, reached: int, clock: int) -> Safe:
+    def safe(self, reached: int, now: Safe) -> Safe:
         """Forgets leading batches that are not needed any more, now that all deadlines before `reached` are
         passed.
 
-        `clock` is the partition's as it is now.
+        `now` is where the partition is read to.
         """
         while self._batches and self._batches[0].until < reached:
             self._batches.popleft()
-        if self._batches:
-            return Safe(self._batches[0].offset, self._batches[0].clock)
-        return Safe(self.position, clock)
+        return self._batches[0].start if self._batches else now

@@ -52,13 +52,15 @@ BY_NAME: dict[str, Topic] = {topic.name: topic for topic in topics.EVENTS}
 
 class Note(msgspec.Struct):
     """What a commit tells the next owner: the clock before the committed offset, this owner's epoch, how far
-    the source partition was, and how
-    many partitions there were."""
+    the source partition was, how many partitions there were, and whose records were re-published before the
+    committed offset.
+    """
 
     clock: int = BEGINNING
     epoch: int = 0
     time: int = BEGINNING
     partitions: int = 0
+    origins: dict[str, int] = {}
 
 
 class Owned:
@@ -164,7 +166,7 @@ class JoinStage:
         if owned is None:
             return None
         safe = owned.committable[BY_NAME[partition.topic]]
-        note = Note(safe.clock, owned.epoch, owned.committed_time, self._count)
+        note = Note(safe.clock, owned.epoch, owned.committed_time, self._count, dict(safe.origins))
         return Committed(safe.offset, msgspec.json.encode(note).decode())
 
     async def close(self) -> None:
@@ -202,7 +204,7 @@ class JoinStage:
                 if assigned.committed is None
                 else max(assigned.start, assigned.committed.offset)
             )
-            starts[topic] = Safe(offset, notes[topic].clock)
+            starts[topic] = Safe(offset, notes[topic].clock, notes[topic].origins)
         epoch = max(_now(), max(note.epoch for note in notes.values()) + 1)
         until = max(note.time for note in notes.values())
         join = Join(number, self._count, self._timeline, self._references, starts, until)

@@ -149,7 +149,8 @@ def force_rollback(settings: Settings, model: str, actor: str, reason: str | Non
     found = _latest(settings, model)
     if found is None:
         raise HeadgateError(f"{model} has no release: nothing to roll back")
-    partition, _ = found
+    partition, standing = found
+    _rolled_back(standing, actor, reason, now)  # a refusal is to fence nobody
     writer = Writer(settings, partition)
     try:
         writer.open(PATIENCE)

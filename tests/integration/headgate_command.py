@@ -68,7 +68,7 @@ class Headgate:
             cwd=self.folder,
             env=_environment(),
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if arguments[0] == "up" else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
         try:

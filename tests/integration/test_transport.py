@@ -118,11 +118,11 @@ def kafka(tmp_path: Path) -> Iterator[Kafka]:
     kafka.stop()
 
 
-def prepared(settings: Settings) -> Settings:
+def prepared(settings: Settings, session: float = 2.0) -> Settings:
     own = msgspec.structs.replace(
         settings,
         topics=msgspec.structs.replace(settings.topics, prefix=f"{settings.topics.prefix}{next(names)}."),
-        streams=msgspec.structs.replace(settings.streams, session=2.0),
+        streams=msgspec.structs.replace(settings.streams, session=session),
     )
     infra.topics.create(own, forever=True)
     return own
@@ -175,6 +175,13 @@ def sums(settings: Settings) -> dict[tuple[str, int, int], set[tuple[int, int]]]
         found.setdefault(where, set()).add((row["count"], row["total"]))
     follower.close()
     return found
+
+
+def delete(settings: Settings, below: int) -> None:
+    admin = AdminClient(settings.kafka.librdkafka())
+    where = TopicPartition(REQUESTS.full_name(settings.topics), 0, below)
+    [deletion] = admin.delete_records([where]).values()
+    deletion.result(30)
 
 
 def has_read(records: int) -> Callable[[Stage], bool]:
@@ -237,7 +244,7 @@ def test_offset_and_note_come_back_as_they_were_committed(own: Settings, start: 
     first.stop()
     second = start()
     second.until(lambda s: len(s.owned()) == 2 * PARTITIONS)
-    [told] = [e for e in second.entries("assigned") if (e["topic"], e["partition"]) == (REQUESTS.name, 0)]
+    [told] = of(second.entries("assigned"), REQUESTS, 0)
     assert (told["offset"], told["metadata"]) == (2_000, "safe=2000 ✓")
     assert (told["start"], told["end"]) == (0, 2_500)
 
@@ -384,16 +391,35 @@ def test_a_commit_that_retention_overtook_is_told_and_reading_starts_where_the_l
     first.until(lambda s: read_to_end(s, 0, end=2_500))
     first.stop()
     produce(own, range(2_500, 6_000))
-    where = TopicPartition(REQUESTS.full_name(own.topics), 0, 3_500)
-    admin = AdminClient(own.kafka.librdkafka())
-    [deletion] = admin.delete_records([where]).values()
-    deletion.result()
+    delete(own, below=3_500)
     second = start()
     second.until(lambda s: read_to_end(s, 0, end=6_000))
-    [told] = [e for e in second.entries("assigned") if (e["topic"], e["partition"]) == (REQUESTS.name, 0)]
+    [told] = of(second.entries("assigned"), REQUESTS, 0)
     assert (told["offset"], told["start"]) == (2_000, 3_500)
     assert second.entries("process")[0]["first"] == 3_500
     assert second.processed() == 2_500
+
+
+def test_retention_that_overtakes_a_reader_in_mid_stream_ends_it_and_the_next_one_is_told(
+    settings: Settings, tmp_path: Path
+) -> None:
+    own = prepared(settings, session=30.0)
+    produce(own, range(2_500))
+    first = Stage(own, tmp_path)
+    first.until(lambda _: committed(own) == 2_000)
+    first.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.0)  # the broker, which nobody can ask, still holds a fetch that new records would answer
+    produce(own, range(2_500, 6_000))
+    delete(own, below=3_500)
+    first.process.send_signal(signal.SIGCONT)
+    assert first.process.wait(30) == 1
+    second = Stage(own, tmp_path)
+    try:
+        second.until(lambda s: read_to_end(s, 0, end=6_000))
+        [told] = of(second.entries("assigned"), REQUESTS, 0)
+        assert (told["offset"], told["start"]) == (2_000, 3_500)
+    finally:
+        second.kill()
 
 
 def test_a_busy_partition_does_not_wait_for_idle_ones(own: Settings, start: Callable[..., Stage]) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from schemas.records import Pane
 from schemas.timeline import BEGINNING, Timeline
-from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
+from schemas.topics import EVENTS, PREDICTIONS, REQUESTS, Topic
 from streams.join.core import Join
 from streams.join.ledger import Safe
 from streams.join.profiles import Profiles

@@ -102,7 +102,8 @@ def _feedback() -> st.SearchStrategy[dict[str, object]]:
 @dataclass(frozen=True)
 class Step:
     """One record and how the wall clock went on before it: `ts` is `lag` before it, Kafka's time `stamp`
-    before it (all ms)."""
+    before it (all ms). Before it misplaced records may be re-published: those that are due, or the last ones
+    again as well, as a successor does that does not know how far its predecessor came."""
 
     topic: Topic
     fields: dict[str, object] | None
@@ -111,13 +112,15 @@ class Step:
     lag: int
     stamp: int
     place: str
+    republish: str
 
 
 _FIELDS = {REQUESTS: _requests(), PREDICTIONS: _predictions(), FEEDBACK: _feedback()}
 _ahead = st.sampled_from([0, 0, 50, 50, 400, 400, 1_000, 3_000, 9_000, 70_000])
 _lag = st.sampled_from([0, 0, 0, 0, 100, 900, 1_500, 3_500, 6_000, 12_000, 65_000, -200, -50_000, -400_000])
 _stamp = st.sampled_from([0, 0, 0, 0, 0, 2_000, 5_000, 70_000, -2_000, -65_000])
-_place = st.sampled_from(["right"] * 12 + ["elsewhere", "no key", "copied twice"])
+_place = st.sampled_from(["right"] * 12 + ["elsewhere", "elsewhere", "no key"])
+_republish = st.sampled_from(["no"] * 6 + ["due", "again"])
 
 
 @st.composite
@@ -126,7 +129,7 @@ def _step(draw: st.DrawFn, topics: tuple[Topic, ...]) -> Step:
     good = draw(st.integers(0, 15)) > 0
     fields = draw(_FIELDS[topic]) if good else None
     bad = None if good else draw(st.sampled_from(BAD))
-    return Step(topic, fields, bad, draw(_ahead), draw(_lag), draw(_stamp), draw(_place))
+    return Step(topic, fields, bad, draw(_ahead), draw(_lag), draw(_stamp), draw(_place), draw(_republish))
 
 
 def logs(partitions: int, *, size: int = 60, topics: tuple[Topic, ...] = EVENTS) -> st.SearchStrategy[Log]:
@@ -139,8 +142,13 @@ def written(steps: list[Step], partitions: int) -> Log:
     """The logs that `steps` leave."""
     log: Log = {topic: defaultdict(list) for topic in EVENTS}
     copies: list[tuple[Topic, int, Raw]] = []
+    published = 0
     now = BASE
-    for step in steps:
+    for step in [*steps, LAST]:
+        if step.republish != "no":
+            for topic, partition, copy in copies[max(0, published - 3 * (step.republish == "again")) :]:
+                _append(log, topic, partition, copy)
+            published = len(copies)
         now += step.ahead
         if step.fields is None:
             _append(log, step.topic, 0, Raw(0, now, b"r0", step.bad))
@@ -148,20 +156,19 @@ def written(steps: list[Step], partitions: int) -> Log:
         value = {name: field for name, field in step.fields.items() if field is not None}
         key = str(step.fields["request_id"]).encode()
         right = partition_of(key, partitions)
-        wrong = (right + (step.place == "elsewhere")) % partitions
+        place = (right + (step.place == "elsewhere")) % partitions
         raw = Raw(0, now - step.stamp, key, json.dumps(value | {"ts": now - step.lag}).encode())
         if step.place == "no key":
             raw = raw._replace(key=None)
-        offset = _append(log, step.topic, wrong, raw)
-        if wrong != right or raw.key is None:
-            origin = (ORIGIN, f"{step.topic.name}/{wrong}/{offset}".encode())
+        offset = _append(log, step.topic, place, raw)
+        if place != right or raw.key is None:
+            origin = (ORIGIN, f"{step.topic.name}/{place}/{offset}".encode())
             copies.append((step.topic, right, raw._replace(key=key, headers=(origin,))))
-        elif step.place == "copied twice":
-            origin = (ORIGIN, f"{step.topic.name}/{right}/{1_000_000 + offset}".encode())
-            copies += [(step.topic, right, raw._replace(headers=(origin,)))] * 2
-    for topic, partition, raw in copies:
-        _append(log, topic, partition, raw)
     return log
+
+
+LAST = Step(REQUESTS, None, b"", 0, 0, 0, "right", "again")
+"""Behind all others: what is left is re-published, and the last ones again."""
 
 
 def _append(log: Log, topic: Topic, partition: int, raw: Raw) -> int:

@@ -123,6 +123,14 @@ def test_kafka_out_of_reach_is_one_line_that_says_what_to_do(
     assert "HEADGATE_KAFKA" in line
 
 
+def test_security_settings_that_cannot_be_are_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("headgate.toml").write_text("[kafka]\nsecurity_protocol = 'SSL'\nssl_ca = 'nowhere.pem'\n")
+    assert cli.main(["policy", "show"]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("Kafka settings: ")
+    assert "ssl.ca.location" in line
+
+
 def test_check_goes_on_with_clickhouse_when_kafka_is_out_of_reach(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--json"]) == 1
     out, err = capfd.readouterr()

@@ -167,6 +167,26 @@ def test_process_and_tick_are_never_under_way_together(stage: Recorder) -> None:
     assert [told[0] for told in stage.told] == ["assigned", "process", "tick"]
 
 
+def test_a_rebalance_waits_for_the_call_that_is_under_way_but_not_for_ever(
+    stage: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.driver.GRACE", 0.01)
+
+    async def run() -> list[bool]:
+        driver = Driver(stage)
+        driver.assign((), {P0: fresh()}, 1, asked=1)
+        stage.hold.clear()
+        call = asyncio.ensure_future(driver.process(batch(0, 4)))
+        await asyncio.sleep(0)
+        async with driver.quiet():
+            waited_in_vain = not call.done()
+        stage.hold.set()
+        async with driver.quiet():
+            return [waited_in_vain, call.done()]
+
+    assert asyncio.run(run()) == [True, True]
+
+
 def test_transaction_markers_at_the_end_count_as_read_once_all_before_them_is_processed(
     driver: Driver,
 ) -> None:

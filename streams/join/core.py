@@ -158,7 +158,7 @@ class Join:
         start = policy.pane_start(ts)
         deadline = policy.deadline(start)
         if past > deadline:
-            self._count("late", arrival.record.timestamp, past, request, batch)
+            self._count("late", arrival.record.timestamp, arrival.past, request, batch)
             return
         visit = self._visit(request.request_id)
         answer_by = ts + policy.answer
@@ -188,7 +188,7 @@ class Join:
         start = policy.pane_start(ts)
         deadline = policy.deadline(start)
         if past > deadline:
-            self._count("late", arrival.record.timestamp, past, prediction, batch)
+            self._count("late", arrival.record.timestamp, arrival.past, prediction, batch)
             return
         visit = self._visit(prediction.request_id)
         self._keep(visit, prediction.request_id, deadline, batch)
@@ -216,7 +216,7 @@ class Join:
         feedback, ts, past = arrival.event, arrival.ts, self._past(arrival)
         deadline = self._timeline.longest_deadline(ts + EARLY)
         visit = self._visit(feedback.request_id)
-        window = self._window_of_loss("", arrival.record.timestamp if past > deadline else ts, past)
+        window = self._window_of_loss("", arrival.record.timestamp if past > deadline else ts, arrival.past)
         said = Said(arrival, past, deadline, window, batch)
         visit.said.append(said)
         self._keep(visit, feedback.request_id, deadline, batch)

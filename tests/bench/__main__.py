@@ -5,9 +5,10 @@ ARGS='join 1000000'`.
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.bench import join_rate, loop_times
+from tests.bench import join_rate, loop_times, transport_rate
 
 BENCHES: Mapping[str, tuple[Callable[[int], object], int]] = {
+    "transport": (transport_rate.measure, 1_000_000),
     "join": (join_rate.measure, 300_000),
     "loop": (loop_times.measure, 10),
 }

@@ -19,7 +19,7 @@ import infra.topics
 from infra.local.kafka import Kafka
 from schemas import topics
 from schemas.settings import Settings
-from schemas.topics import PREDICTIONS, REQUESTS, Topic
+from schemas.topics import PREDICTIONS, REQUESTS, SAMPLES, Topic
 from streams.log import Follower
 
 STAGE = Path(__file__).with_name("counting.py")
@@ -365,6 +365,25 @@ def test_a_worker_that_was_away_while_others_had_its_partitions_starts_afresh(
     sleeper.process.send_signal(signal.SIGCONT)
     sleeper.until(lambda s: len(s.entries("revoked")) == 2 * PARTITIONS)
     sleeper.until(lambda s: len(s.owned()) + len(heir.owned()) == 2 * PARTITIONS and bool(s.owned()))
+
+
+def test_a_worker_for_whom_there_was_no_partition_takes_over_when_the_other_one_dies(
+    own: Settings, start: Callable[..., Stage]
+) -> None:
+    produce(own, range(1_500), topic=SAMPLES)
+    workers = [start(reads=SAMPLES.name) for _ in range(2)]
+
+    def one_has_read(_: Stage) -> bool:
+        return any(read_to_end(worker, 0, topic=SAMPLES, end=1_500) for worker in workers)
+
+    workers[0].until(one_has_read)
+    workers[0].until(lambda _: committed(own, topic=SAMPLES) == 1_000)
+    workers.sort(key=lambda worker: len(worker.owned()))
+    idle, owner = workers
+    owner.kill()
+    produce(own, range(1_500, 3_000), topic=SAMPLES)
+    idle.until(lambda s: read_to_end(s, 0, topic=SAMPLES, end=3_000))
+    assert idle.entries("process")[0]["first"] == 1_000
 
 
 def test_transactions_are_read_when_committed_and_their_markers_count_as_read(

@@ -69,6 +69,7 @@ def prepare(folder: Path, settings: Settings, *watched: Policy) -> None:
     (folder / "headgate.toml").write_text(
         f'[topics]\nprefix = "{settings.topics.prefix}"\npartitions = {settings.topics.partitions}\n'
         f'[clickhouse]\ndatabase = "{settings.clickhouse.database}"\n'
+        "[streams]\nsession = 3\n"  # a killed owner is missed that soon
     )
     for policy in watched:
         file = folder / f"{policy.model}.yaml"

@@ -6,7 +6,9 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -70,6 +72,7 @@ class Traffic:
         self._random = random.Random(self.seed)
         self._failed: list[str] = []
         self._requests = 0
+        self._views = Views(self.settings)
         self._thread = threading.Thread(target=self._flow, daemon=True)
         self._producer = Producer(
             self.settings.kafka.librdkafka()
@@ -86,11 +89,14 @@ class Traffic:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _type: object, exception: BaseException | None, _traceback: object) -> None:
         """Lets what is due come, and then the tail: see `TAIL`."""
         self._stopped.set()
         self._thread.join()
+        if exception is not None:
+            return
         assert self._producer.flush(60) == 0
+        self._settle()
         self._tail()
         assert self._producer.flush(60) == 0
         assert self._failed == []
@@ -193,17 +199,28 @@ class Traffic:
         if error is not None:
             self._failed.append(str(error))
 
+    def _settle(self) -> None:
+        """Waits until all that was produced is read, and then once more, for what was re-published meanwhile:
+        behind a leap in time it would be late."""
+        for name in ("calm-1", "calm-2"):
+            self._send_sentinels(name, int(time.time() * 1000))
+            self._producer.flush(60)
+            wait_until(partial(self._views.has_sentinels, name))
+
     def _tail(self) -> None:
-        """Two records of each topic in each partition, far after all others: the first is a pane of the
-        sentinel's, and when the second makes that final all before is final."""
-        for step in (1, 2):
-            at = int(time.time() * 1000) + step * TAIL
-            for request_id in one_for_each_partition(self.settings.topics.partitions, f"tail-{step}"):
-                base = {"request_id": request_id, "model": "sentinel", "ts": at}
-                answer = {"version": "v1", "arm": "stable", "status": "ok", "latency_ms": 1.0}
-                self.send(REQUESTS, base, at)
-                self.send(PREDICTIONS, base | answer, at)
-                self.send(FEEDBACK, {"request_id": request_id, "ts": at, "kind": "view"}, at)
+        """Leaps ahead twice: behind the second leap the sentinels of the first are final, and all before."""
+        self._send_sentinels("tail", int(time.time() * 1000) + TAIL)
+        self._send_sentinels("end", int(time.time() * 1000) + 2 * TAIL)
+
+    def _send_sentinels(self, name: str, at: int) -> None:
+        """In each partition a request, its answer and feedback. The answer's surface comes from the request,
+        so a row of it that has the feedback says that all three topics are read up to here."""
+        for request_id in one_for_each_partition(self.settings.topics.partitions, f"{name}-{self.seed}"):
+            base = {"request_id": request_id, "model": SENTINEL.model, "ts": at}
+            answer = {"version": "v1", "arm": "stable", "status": "ok", "latency_ms": 1.0, "items": [1]}
+            self.send(REQUESTS, base | {"surface": name}, at)
+            self.send(PREDICTIONS, base | answer, at)
+            self.send(FEEDBACK, {"request_id": request_id, "ts": at, "kind": "relevant", "item": 1}, at)
 
 
 def one_for_each_partition(partitions: int, prefix: str) -> list[str]:
@@ -246,10 +263,10 @@ def _records(consumer: Consumer, partition: Partition) -> list[Raw]:
     return records
 
 
-def timeline() -> Timeline:
+def timeline(watched: Policy) -> Timeline:
     """The policies that the traffic is watched under."""
     result = Timeline()
-    for policy in (WATCHED, SENTINEL):
+    for policy in (watched, SENTINEL):
         result.add(policy, 0)
     return result
 
@@ -279,33 +296,46 @@ class Views:
         )
         return read(self.query(sql), segments=segments)
 
+    def has_sentinels(self, name: str) -> bool:
+        """Whether every source partition's sentinel of a name is there, with all it has."""
+        found = self._number("sum(denominator)", f"metric = 'recall@5' AND segment_value = '{name}'")
+        return found == self.settings.topics.partitions
+
     def is_final(self) -> bool:
-        """Whether the sentinel's first pane is final, and so all before it."""
+        """Whether the tail's first sentinels are final, and so all before them."""
+        return self._number("max(toUInt8(final))", "segment_value = 'tail'") == 1
+
+    def _number(self, what: str, where: str) -> int:
         try:
-            found = self.query("SELECT max(final) FROM metrics WHERE model = 'sentinel'")
+            found = self.query(f"SELECT {what} FROM metrics_by_segment WHERE model = 'sentinel' AND {where}")
         except (ClickHouseError, OSError):
-            return False
-        return bool(found[0][0])
+            return -1
+        return int(str(found[0][0] or 0).partition(".")[0])
+
+
+def wait_until(holds: Callable[[], bool], timeout: float = 90) -> None:
+    """Waits for what can be observed."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"it did not come true in {timeout} s"
+        time.sleep(0.3)
 
 
 def wait_until_final(settings: Settings, timeout: float = 90) -> None:
     """Waits until every pane before the tail is final."""
-    deadline = time.monotonic() + timeout
-    views = Views(settings)
-    while not views.is_final():
-        assert time.monotonic() < deadline, "panes are not final yet"
-        time.sleep(0.3)
+    wait_until(Views(settings).is_final, timeout)
 
 
 def before_tail(truth: Truth) -> Truth:
-    """The part of the truth that is final behind the tail's second step."""
-    first = min(series.start for series in truth if series.model == "sentinel")
+    """The part of the truth that is final behind the tail's second leap."""
+    first = min(series.start for series in truth if series.segment_value == "tail")
     return {series: tally for series, tally in truth.items() if series.start <= first}
 
 
-def compare(settings: Settings) -> tuple[list[str], Truth]:
+def compare(settings: Settings, watched: Policy = WATCHED) -> tuple[list[str], Truth]:
     """Where the views differ from the batch truth over the topics, and that truth."""
-    truth = before_tail(compute(logs(settings), settings.topics.partitions, timeline()))
+    in_force = timeline(watched)
+    truth = before_tail(compute(logs(settings), settings.topics.partitions, in_force))
     latest = max(series.start for series in truth)
     views = Views(settings)
     found: list[str] = []
@@ -316,7 +346,7 @@ def compare(settings: Settings) -> tuple[list[str], Truth]:
             for row, value in views.metrics(segments=segments).items()
             if row.series.start <= latest
         }
-        found += disagreements(rows(part, timeline()), got)
+        found += disagreements(rows(part, in_force), got)
     return found, truth
 
 

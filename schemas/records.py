@@ -221,6 +221,10 @@ Histogram = dict[Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)], Count]
 """Counts by bin number (in JSON a string, as keys are): the bins of `streams.metrics.histogram`."""
 
 
+BUCKETS = 128
+"""Into how many buckets the join hashes users; the judge's variance is between them."""
+
+
 class Pane(Record, tag_field="kind", tag="pane"):
     """`metrics.panes`: one series' tallies of one pane from one source partition, a full snapshot, no delta.
 

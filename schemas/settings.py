@@ -2,9 +2,8 @@
 from here.
 
 Read from `headgate.toml` in the working directory, then from `HEADGATE_KAFKA` (`host:port,…`),
-`HEADGATE_CLICKHOUSE`
-(`http://host:port`), `HEADGATE_KAFKA_PASSWORD` and `HEADGATE_CLICKHOUSE_PASSWORD`, the later the stronger.
-Not for what is measured or decided: that is a policy (`policies.py`).
+`HEADGATE_CLICKHOUSE` (`http://host:port`), `HEADGATE_KAFKA_PASSWORD` and `HEADGATE_CLICKHOUSE_PASSWORD`, the
+later the stronger. Not for what is measured or decided: that is a policy (`policies.py`).
 """
 
 import os
@@ -135,9 +134,8 @@ class Streams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the stages' processes behave.
 
     `session`: seconds without a sign of life after which the group gives a process's partitions to others
-    (the broker sets bounds,
-    6 s and 30 min by default). `liveness`: seconds without progress, while there is work, after which a
-    process ends itself.
+    (the broker sets bounds, 6 s and 30 min by default). `liveness`: seconds without progress, while there is
+    work, after which a process ends itself.
     """
 
     session: float = 10.0

@@ -57,8 +57,8 @@ class Timeline:
 
     def add(self, policy: Policy, time: int) -> None:
         """Puts `policy` in force: a model's first from the beginning, a later one from the first instant at
-        least `NOTICE` after
-        `time` that is a boundary of old and new panes alike."""
+        least `NOTICE` after `time` that is a boundary of old and new panes alike.
+        """
         entries = self._models.setdefault(policy.model, [])
         if not entries:
             entries.append(Entry(BEGINNING, policy))

@@ -2,8 +2,8 @@
 Faust or a broker.
 
 A stage is told which topic partitions it owns and where they stand, is fed their records in offset order,
-batch by batch, and
-says at any time from which offset a successor would have to read. It is never asked to acknowledge a record.
+batch by batch, and says at any time from which offset a successor would have to read. It is never asked to
+acknowledge a record.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -47,8 +47,8 @@ class Committed(NamedTuple):
 
 class Assigned(NamedTuple):
     """How a topic partition stands when it is assigned: what the predecessor committed (None: nothing yet),
-    the log's first
-    offset (later than `committed.offset` where retention overtook it), and its end."""
+    the log's first offset (later than `committed.offset` where retention overtook it), and its end.
+    """
 
     committed: Committed | None
     start: int

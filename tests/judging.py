@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from schemas.policies import Policy, parse
-from schemas.records import Ack, Alert, Command, CommandRecord, Mode, Pane, Phase, Progress, Release
+from schemas.records import BUCKETS, Ack, Alert, Command, CommandRecord, Mode, Pane, Phase, Progress, Release
 from schemas.timeline import Timeline
 from streams.judge.checkpoint import Checkpoint
 from streams.judge.core import Decisions, Judge
-from streams.judge.panes import BUCKETS
 
 START = 1_800_000_000_000
 PANE = 1_000

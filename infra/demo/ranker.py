@@ -115,8 +115,8 @@ def fit(data: MovieLens, ratings: Ratings, seed: int) -> tuple[Ranker, Held]:
 def logistic(inputs: Floats, outcomes: npt.NDArray[np.bool_]) -> Floats:
     """Coefficients [m] of the logistic regression of `outcomes` [n] on `inputs` [n, m].
 
-    By Newton's method, with a ridge of 1 so that it converges on any data.
-    Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd edition, section 4.4.1.
+    By Newton's method, with a ridge of 1 so that it converges on any data. Hastie, Tibshirani and Friedman,
+    "The Elements of Statistical Learning", 2nd edition, section 4.4.1.
     """
     weights = np.zeros(inputs.shape[1])
     for _ in range(50):

@@ -2,8 +2,8 @@
 shop, and two releases.
 
 v2, retrained on more data, is to be promoted; v3, with its item index off by one, is to be rolled back. The
-answer is 0 only if both
-happened, every worker acknowledged, and ClickHouse's totals equal those that the shop kept by itself.
+answer is 0 only if both happened, every worker acknowledged, and ClickHouse's totals equal those that the
+shop kept by itself.
 """
 
 import sys

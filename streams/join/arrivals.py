@@ -2,8 +2,8 @@
 with a reason.
 
 A record's `past` says how late it came, as a function of the log alone: it is past a deadline if its topic
-partition's clock was before
-it, or if its own Kafka timestamp is by more than a minute. So `event.past > deadline` is the whole rule.
+partition's clock was before it, or if its own Kafka timestamp is by more than a minute. So `event.past >
+deadline` is the whole rule.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -37,9 +37,9 @@ NOBODY = Series("", "")
 
 class Join:
     """Joins source partition `partition` of `count`. `starts` says for each event topic where reading starts
-    and the clock before it;
-    `time` is how far an earlier owner had come: panes with a deadline before it are judged again, but never
-    emitted."""
+    and the clock before it; `time` is how far an earlier owner had come: panes with a deadline before it are
+    judged again, but never emitted.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """A counted prediction, what it has been answered with so far, and what that adds to the sums of its pane.
 
 The facts are kept, not only the sums: where a request that names the user or the surface is read after its
-prediction, the contribution is
-taken out of its cells and put into the right ones, so that the order of reading makes no difference.
+prediction, the contribution is taken out of its cells and put into the right ones, so that the order of
+reading makes no difference.
 """
 
 from collections.abc import Iterator, Mapping

@@ -2,8 +2,8 @@
 stands in `core.py`.
 
 The idempotency zone begins at `process`: what has entered a `Join` may be read and emitted any number of
-times, because every snapshot is
-whole and carries a version. Nothing is dropped after that line; offsets move only behind flushed snapshots.
+times, because every snapshot is whole and carries a version. Nothing is dropped after that line; offsets move
+only behind flushed snapshots.
 """
 
 import asyncio

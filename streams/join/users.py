@@ -4,7 +4,7 @@ who they are.
 
 from hashlib import blake2b
 
-from streams.join.windows import BUCKETS
+from schemas.records import BUCKETS
 
 
 def bucket_of(unit: str) -> int:

@@ -7,10 +7,7 @@ A cell is what `schemas.records.Pane` is a snapshot of. Nothing here knows of re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from schemas.records import Pane
-
-BUCKETS = 128
-"""Into how many buckets users are hashed; the judge's variance is between them."""
+from schemas.records import BUCKETS, Pane
 
 SEGMENT_VALUES = 100
 """Beyond so many values of one segment in a pane, the rest are counted together."""

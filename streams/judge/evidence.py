@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.policies import ReleasePolicy
+from schemas.records import BUCKETS
 from streams.judge import compare
 from streams.judge.compare import Coverage, Finding, Hypothesis, Ratio, State, Stratum
-from streams.judge.panes import BUCKETS, Floats, Series, Window
+from streams.judge.panes import Floats, Series, Window
 from streams.judge.release import Span
 
 

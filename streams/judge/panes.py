@@ -11,11 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.records import YEAR_2000, Pane, Progress
+from schemas.records import BUCKETS, YEAR_2000, Pane, Progress
 from streams.metrics import histogram
-
-BUCKETS = 128
-"""Into how many buckets the join hashes users."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -2,10 +2,8 @@
 for.
 
 Everything else follows from here: the judge's tests, ClickHouse's views, the names that a policy may use. The
-sums themselves are tallied
-by `streams/join/` into `schemas.records.Pane.sums` under the names used here. A metric with a cut-off is
-written `recall@k` here and
-`recall@5` outside; so are its sums (`hits@k`, `hits@5`).
+sums themselves are tallied by `streams/join/` into `schemas.records.Pane.sums` under the names used here. A
+metric with a cut-off is written `recall@k` here and `recall@5` outside; so are its sums (`hits@k`, `hits@5`).
 """
 
 from enum import Enum
@@ -38,9 +36,9 @@ class Good(Enum):
 
 class Metric(NamedTuple):
     """A ratio of sums (`denominator` None: a plain count). `feedback`: it grows as feedback comes in, so
-    tests wait for maturity.
-    `share`: the numerator counts a part of the denominator, so the value is a proportion and has a Wilson
-    interval."""
+    tests wait for maturity. `share`: the numerator counts a part of the denominator, so the value is a
+    proportion and has a Wilson interval.
+    """
 
     name: str
     numerator: str

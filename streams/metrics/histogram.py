@@ -1,7 +1,6 @@
 """Mergeable histograms with relative bins, for latencies and delays: DDSketch's mapping (Masson and others,
-"DDSketch: A Fast and
-Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", VLDB 2019) with dictionaries of counts, so
-that they add up anywhere.
+"DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", VLDB 2019) with
+dictionaries of counts, so that they add up anywhere.
 
 Bin `i` holds values in (γ^(i−1), γ^i] with γ = (1 + a)/(1 − a); its representative 2γ^i/(γ + 1) is within a =
 1 % of each of them.

@@ -10,16 +10,14 @@ answers nothing, a prediction that came too late) has rows only for what it coun
 has a row for each k for which the series has the numerator's sum, 0 or not.
 """
 
-from statistics import NormalDist
-
 from schemas.clickhouse import PANES, PROGRESS
 from streams.metrics.catalogue import QUANTILES, RATIOS, SECONDS, Metric
 from streams.metrics.histogram import GAMMA, ZERO
+from streams.metrics.interval import Z95
 
 SEGMENTS = ("segment", "segment_value")
 """The columns that `metrics_by_segment` has and the others do not."""
 
-_Z = NormalDist().inv_cdf(0.975)
 _ENTRIES = "Array(Tuple(name String, numerator String, denominator String, share Bool))"
 _ROWS = (
     "Array(Tuple(metric String, value Nullable(Float64), numerator Nullable(Float64),"
@@ -44,10 +42,9 @@ def metrics(database: str, window: int = 1, segments: tuple[str, ...] = ()) -> s
     extra = "".join(f", {name}" for name in segments)
     series = f", model, version, arm{extra}"
     start = "start" if window == 1 else f"toStartOfInterval(start, toIntervalMillisecond({window}))"
-    half = (
-        f"{_Z!r} * sqrt(row.numerator * (row.denominator - row.numerator) / row.denominator + {_Z**2 / 4!r})"
-    )
-    bound = f"assumeNotNull((row.numerator + {_Z**2 / 2!r} {{}} {half}) / (row.denominator + {_Z**2!r}))"
+    spread = f"row.numerator * (row.denominator - row.numerator) / row.denominator + {Z95**2 / 4!r}"
+    half = f"{Z95!r} * sqrt({spread})"
+    bound = f"assumeNotNull((row.numerator + {Z95**2 / 2!r} {{}} {half}) / (row.denominator + {Z95**2!r}))"
     known = "row.share AND row.denominator > 0 AND row.numerator BETWEEN 0 AND row.denominator"
     return f"""\
 WITH

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.policies import Duration, Guardrail, ReleasePolicy, Step, Success
+from schemas.records import BUCKETS
 from streams.judge import compare, verdict
 from streams.judge.compare import Finding, Ratio, Stratum
-from streams.judge.panes import BUCKETS
 from streams.judge.verdict import Look, Outcome
 
 

@@ -7,9 +7,9 @@ import time
 import numpy as np
 
 from schemas.policies import Guardrail, ReleasePolicy, Step, Success
-from schemas.records import Pane
+from schemas.records import BUCKETS, Pane
 from streams.judge.evidence import Evidence
-from streams.judge.panes import BUCKETS, Panes
+from streams.judge.panes import Panes
 from streams.judge.release import Span
 
 START = 1_800_000_000_000

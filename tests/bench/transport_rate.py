@@ -1,7 +1,7 @@
 """How many records a second the Faust transport alone hands over, on a real broker; nothing is decoded.
 
-The topic is filled first: 4 partitions, 300 bytes a record, lz4. The clock runs in the stage's
-process from the first batch to the last.
+The topic is filled first: 4 partitions, 300 bytes a record, lz4. The clock runs in the stage's process from
+the first batch to the last.
 """
 
 import os

@@ -23,6 +23,7 @@ def folder(tmp_path: Path, settings: Settings) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(240)
 def test_the_views_say_what_a_batch_computation_over_the_topics_says_and_no_bad_record_is_lost(
     folder: Path, settings: Settings
 ) -> None:

@@ -16,6 +16,7 @@ import infra.topics
 from schemas import policies, topics
 from schemas.errors import HeadgateError
 from schemas.records import (
+    BUCKETS,
     ENCODER,
     Ack,
     Alert,
@@ -31,7 +32,6 @@ from schemas.records import (
 )
 from schemas.settings import Settings
 from schemas.topics import Topic
-from streams.judge.panes import BUCKETS
 from streams.judge.writer import force_rollback, publish_release
 from streams.log import Follower, Output
 

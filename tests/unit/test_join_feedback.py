@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.oracle.desk import DEADLINE, MINUTE, PANE, SECOND, WINDOW, Desk, policy
+from tests.oracle.desk import DEADLINE, MINUTE, NOON, PANE, SECOND, WINDOW, Desk, policy
 
 
 def ranked(desk: Desk, version: str = "v1", arm: str = "stable") -> tuple[int, int, int]:
@@ -140,6 +140,18 @@ def test_feedback_is_not_unmatched_as_long_as_a_prediction_in_time_may_come() ->
     desk.prediction(0)
     assert desk.sums()["clicks"] == 1
     assert desk.counts(model="") == {}
+
+
+def test_unmatched_feedback_of_one_pane_is_one_count_though_a_policy_that_waits_less_long_comes_amid() -> (
+    None
+):
+    desk = Desk(policy(pane="5s"))
+    desk.timeline.add(policy(pane="5s", attribution={"window": "1m", "lateness": "0s"}), NOON + 50 * SECOND)
+    desk.feedback(SECOND)
+    desk.feedback(9 * SECOND)
+    for reached in range(0, 10 * MINUTE, PANE):
+        desk.emit(reached)
+    assert desk.counts(model="") == {"unmatched": 2}
 
 
 def test_feedback_on_a_late_prediction_is_unmatched() -> None:

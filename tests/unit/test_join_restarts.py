@@ -53,7 +53,9 @@ def test_a_request_still_describes_an_answer_of_a_later_pane(order: tuple[Topic,
     desk.request(0, surface="home")
     desk.prediction(5 * MINUTE)
     desk.pass_time(DEADLINE + MINUTE)
-    assert desk.successor(*order).sums(start=5 * MINUTE, segment="surface", value="home")["predictions"] == 1
+    later = desk.successor(*order)
+    later.feedback(6 * MINUTE)
+    assert later.sums(start=5 * MINUTE, segment="surface", value="home")["clicks"] == 1
 
 
 @in_any_order
@@ -83,6 +85,19 @@ def test_feedback_stays_matched_when_the_pane_of_its_prediction_is_final(order: 
     desk.feedback(WINDOW)
     desk.pass_time(DEADLINE + 1)
     assert desk.successor(*order).counts(start=WINDOW, model="") == {}
+
+
+@in_any_order
+def test_what_came_too_early_stays_expired_as_long_as_its_prediction_is_open(
+    order: tuple[Topic, ...],
+) -> None:
+    desk = Desk()
+    desk.feedback(0)
+    desk.prediction(3 * MINUTE)
+    desk.pass_time(8 * MINUTE)
+    later = desk.successor(*order)
+    later.feedback(8 * MINUTE, item="b")
+    assert later.sums(start=3 * MINUTE)["expired"] == 1
 
 
 @in_any_order

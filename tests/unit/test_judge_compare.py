@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from schemas.policies import Duration, Guardrail, ReleasePolicy, Step, Success
+from schemas.records import BUCKETS
 from streams.judge import compare
 from streams.judge.compare import Finding, Ratio, State, Stratum
-from streams.judge.panes import BUCKETS
 from streams.judge.verdict import Outcome
 from tests.bench import judge_aa
 

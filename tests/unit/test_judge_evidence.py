@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from schemas.policies import Guardrail, ReleasePolicy, Step, Success
+from schemas.records import BUCKETS
 from streams.judge.compare import State
 from streams.judge.evidence import Evidence, Results
-from streams.judge.panes import BUCKETS, Panes
+from streams.judge.panes import Panes
 from streams.judge.release import Span
 from tests.judging import PANE, START, pane
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from schemas.policies import parse
-from schemas.records import Pane, Progress
+from schemas.records import BUCKETS, Pane, Progress
 from streams.judge.maturity import CLICKS, HOUR, Delays, maturity
-from streams.judge.panes import BUCKETS, Clocks, Panes, Window, total
+from streams.judge.panes import Clocks, Panes, Window, total
 from streams.metrics import histogram
 from tests.judging import PANE, START, pane
 

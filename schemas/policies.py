@@ -263,6 +263,13 @@ def _encode(value: object) -> object:
 def mistakes(policy: Policy) -> list[tuple[str, str]]:
     """What is wrong with a policy beyond its types: the JSON path of each mistake, and what it is."""
     found = []
+    for name in ("k", "relevant", "segments"):  # what is named twice would be counted twice
+        values = getattr(policy, name)
+        found += [
+            (f"$.{name}[{i}]", f"Expected each only once, got `{value}` again")
+            for i, value in enumerate(values)
+            if value in values[:i]
+        ]
     for i, rule in enumerate(policy.rules):
         limits = [n for n in ("above", "below", "outside", "baseline") if getattr(rule, n) is not None]
         if len(limits) != 1:

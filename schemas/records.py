@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from schemas import topics
+from schemas.reasons import reason
 from schemas.topics import Topic
 
 YEAR_2000 = 946_684_800_000
@@ -285,6 +286,7 @@ class Codec(Generic[Decoded]):
     """
 
     def __init__(self, type_: Any) -> None:
+        self._type = type_
         self._decoder: msgspec.json.Decoder[Decoded] = msgspec.json.Decoder(type_)
 
     def decode(self, value: bytes | None) -> Decoded:
@@ -297,6 +299,8 @@ class Codec(Generic[Decoded]):
             value = value[5:]
         try:
             return self._decode(value)
+        except msgspec.DecodeError as error:
+            raise msgspec.DecodeError(reason(error, value, self._type)) from error
         except UnicodeDecodeError as error:
             raise msgspec.DecodeError(
                 f"value: found bytes that are not UTF-8 ({error}), expected a JSON object"

@@ -4,6 +4,8 @@ flushed before offsets move.
 Not for event topics (those come through `transport.py`, or the serving worker's own consumer).
 """
 
+import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -17,6 +19,8 @@ from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
 
+log = logging.getLogger(__name__)
+
 ANY_PARTITION = -1
 """librdkafka's word for: let the partitioner choose."""
 
@@ -24,6 +28,9 @@ MISSING = "`headgate check` says what is missing, `headgate up` creates topics"
 
 TIMEOUT = 10.0
 """Seconds that one question to the broker may take."""
+
+BACKOFF = 10.0
+"""Seconds at most between two attempts."""
 
 
 class Layout(NamedTuple):
@@ -175,6 +182,22 @@ def _entry(message: Message) -> Entry:
         for n, v in (pairs.items() if isinstance(pairs, dict) else pairs)
     ]
     return Entry(partition, offset, message.timestamp()[1], message.key(), message.value(), headers)
+
+
+async def patiently(refresh: Callable[[], list[Entry]]) -> list[Entry]:
+    """What a follower's `refresh` answers, in a thread of its own, however long the broker takes; says once
+    that it waits.
+    """
+    said, pause = False, 0.5
+    while True:
+        try:
+            return await asyncio.to_thread(refresh)
+        except KafkaException as error:
+            if not said:
+                log.warning("control topics cannot be read (%s); trying on", error.args[0].str())
+            said = True
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, BACKOFF)
 
 
 class Output:

@@ -85,9 +85,9 @@ class Join:
         """How many request ids are held."""
         return len(self._visits)
 
-    def open_panes(self, model: str) -> Iterator[Window]:
-        """Panes of a model that are not final."""
-        return (window for window in self._windows.values() if window.model == model)
+    def open_panes(self, model: str, since: int) -> Iterator[Window]:
+        """Panes of a model that start at `since` or later and are not final."""
+        return (each for each in self._windows.values() if each.model == model and each.start >= since)
 
     def overtaken(self, topic: Topic) -> None:
         """Retention took records of a topic that were still needed: panes that may have held some are not

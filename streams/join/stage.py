@@ -9,15 +9,15 @@ only behind flushed snapshots.
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from schemas import topics
 from schemas.errors import HeadgateError
-from schemas.records import ENCODER, Feedback, Progress
+from schemas.records import ENCODER, Feedback, Prediction, Progress, Request
 from schemas.settings import Settings
-from schemas.timeline import BEGINNING, Timeline
+from schemas.timeline import BEGINNING, NOTICE, Timeline
 from schemas.topics import Topic
 from streams.join.arrivals import ORIGIN, Fault, Lost
 from streams.join.core import Join
@@ -25,7 +25,7 @@ from streams.join.ledger import Safe
 from streams.join.passage import Passage
 from streams.join.profiles import Profiles
 from streams.letters import dead_letter
-from streams.log import Follower, Output, layout
+from streams.log import Follower, Output, layout, patiently
 from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -268,44 +268,46 @@ class JoinStage:
                 timestamp=record.timestamp,
             )
 
-    async def _await_policies(self, events: Iterable[object], fetched: int) -> None:
-        models = {e.model for e in events if not isinstance(e, (msgspec.DecodeError, Feedback))}  # type: ignore[attr-defined]
-        unknown = any(not self._timeline.knows(model) for model in models)
-        if (unknown and self._controlled < fetched) or self._controlled < fetched - STALE:
+    async def _await_policies(
+        self, events: Sequence[Request | Prediction | Feedback | msgspec.DecodeError], fetched: int
+    ) -> None:
+        shaped = [e for e in events if not isinstance(e, (msgspec.DecodeError, Feedback))]
+        unknown = any(not self._timeline.knows(model) for model in {e.model for e in shaped})
+        # A policy that has come since the last read is in force `NOTICE` after it; some records are ahead.
+        ahead = max((e.ts for e in shaped), default=BEGINNING) >= self._controlled + NOTICE - STALE
+        if ((unknown or ahead) and self._controlled < fetched) or self._controlled < fetched - STALE:
             await self._read_control()
 
     async def _read_control(self) -> None:
         asked = _now()
-        policies, profiles = await asyncio.to_thread(
-            lambda: (self._policies.refresh(), self._profiles.refresh())
-        )
+        policies, profiles = await patiently(self._policies.refresh), await patiently(self._profiles.refresh)
         for entry in profiles:
             try:
                 self._references.read(entry.value)
             except HeadgateError as error:
                 log.error("offset %d: %s; ignored", entry.offset, error)
-        reshaped = set()
+        changed: dict[str, int] = {}
         for entry in policies:
             try:
-                known = set(self._timeline.models())
                 policy = self._timeline.read(entry.value, entry.timestamp)
             except HeadgateError as error:
                 log.error("offset %d: %s; the policy before it stays in force", entry.offset, error)
             else:
                 log.info("policy of %s read, offset %d", policy.model, entry.offset)
-                reshaped |= {policy.model} - known
+                changed.setdefault(policy.model, self._timeline.entries(policy.model)[-1].start)
         self._controlled = asked
-        for model in reshaped:
-            await self._reshape(model)
+        for model, since in changed.items():
+            await self._reshape(model, since)
 
-    async def _reshape(self, model: str) -> None:
-        """A model's first policy holds from the beginning: panes that stand open under the defaults are void,
-        and read again under it.
+    async def _reshape(self, model: str, since: int) -> None:
+        """Panes that stand open from `since` on were shaped by the policy before, or by the defaults: they
+        are void, and read again. A model's first policy holds from the beginning; in a later one's time there
+        can be records that are stamped ahead of it.
         """
         policy, void = self._timeline.latest(model), False
         for owned in self._owned.values():
             snapshot = owned.snapshot()
-            for window in owned.join.open_panes(model):
+            for window in owned.join.open_panes(model, since):
                 if window.end + policy.attribution.window + policy.attribution.lateness >= owned.join.time:
                     for pane in window.retractions(owned.join.partition, snapshot):
                         void = True
@@ -313,7 +315,7 @@ class JoinStage:
         if void:
             await asyncio.to_thread(self._output.flush)
             raise HeadgateError(
-                f"the first policy of {model} came after its first events: "
+                f"the policy of {model} came after events that it holds for: "
                 "starting again, to shape their panes by it"
             )
 

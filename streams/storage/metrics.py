@@ -37,7 +37,8 @@ def metrics(database: str, window: int = 1, segments: tuple[str, ...] = ()) -> s
     American Statistical Association 22, 1927.)
 
     `final`: the partitions of `metrics.panes` in which the window's snapshots stand have passed the deadline
-    of the last pane that it can hold.
+    of the last pane that it can hold. Later records are counted in parts of their own, which do not open the
+    pane again.
     """
     extra = "".join(f", {name}" for name in segments)
     series = f", model, version, arm{extra}"
@@ -68,7 +69,7 @@ FROM
         greatest({window}, dateDiff('millisecond', start, end)) / 1000 AS seconds{series},
         sumMap(sums) AS total,
         sumMap(latency) AS histogram,
-        max(dateDiff('millisecond', end, deadline)) AS wait,
+        max((part = 0, dateDiff('millisecond', end, deadline))).2 AS wait,
         pane + toIntervalMillisecond(toInt64(seconds * 1000) + wait) AS due,
         groupUniqArray(topic_partition) AS places
     FROM {PANES.full_name(database)} FINAL

@@ -378,6 +378,12 @@ def test_an_older_progress_that_comes_late_loses(database: Database) -> None:
     assert final(database) is True
 
 
+def test_a_late_record_counts_in_its_pane_and_does_not_open_it_again(database: Database) -> None:
+    late = pane(part=NOON + MINUTE, deadline=DEADLINE + MINUTE, sums={"late": 1})
+    database.write(pane(), late, progress(DEADLINE + 1))
+    assert final(database) is True
+
+
 def test_a_minute_is_final_when_its_last_possible_pane_is(database: Database) -> None:
     database.write(pane(), progress(DEADLINE + 1))
     assert (final(database), final(database, "metrics_1m")) == (True, False)

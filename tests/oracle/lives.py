@@ -6,6 +6,7 @@ starts where the last commit says, and all that was emitted stays.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from schemas.records import Pane
@@ -42,6 +43,16 @@ class Committed:
 FRESH = Committed({topic: Safe(0, BEGINNING) for topic in EVENTS}, BEGINNING)
 
 
+@dataclass(frozen=True)
+class Round:
+    """What was emitted at once: the time that all topics had passed, and whether all was read again that a
+    predecessor had read."""
+
+    reached: int
+    caught_up: bool
+    panes: list[Pane]
+
+
 class Life:
     """One owner of a source partition, from a commit on. `ends` are the offsets it must have read before it
     may emit open panes."""
@@ -62,8 +73,13 @@ class Life:
         self.left = {t: [raw for raw in logs[t] if raw.offset >= committed.starts[t].offset] for t in EVENTS}
         self.positions = {topic: committed.starts[topic].offset for topic in EVENTS}
         self.committable = committed
-        self.emitted: list[Pane] = []
+        self.rounds: list[Round] = []
         self._snapshot = number << 22
+
+    @property
+    def emitted(self) -> list[Pane]:
+        """All that was emitted."""
+        return [pane for round_ in self.rounds for pane in round_.panes]
 
     def read(self, topic: Topic, count: int) -> None:
         """Reads a batch of at most `count` records, if any are left."""
@@ -85,8 +101,8 @@ class Life:
         self.join.advance(min(clocks) if reached is None else reached)
         self._snapshot += 1
         caught_up = all(self.positions[topic] >= end for topic, end in self.ends.items())
-        panes = self.join.snapshots(self._snapshot, END) if caught_up else None
-        self.emitted += self.join.final_snapshots(self._snapshot) if panes is None else panes
+        emit = partial(self.join.snapshots, now=END) if caught_up else self.join.final_snapshots
+        self.rounds.append(Round(self.join.reached, caught_up, list(emit(self._snapshot))))
         starts = {topic: self.join.safe(topic) for topic in EVENTS}
         self.committable = Committed(starts, self.join.time)
 

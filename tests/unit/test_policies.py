@@ -248,6 +248,8 @@ RULE = {"name": "r", "metric": "ctr"}
         ({"panes": "10s"}, "unknown field `panes`"),
         ({"attribution": {"window": 600}}, "got `600` - at `$.attribution.window`"),
         ({"k": [0]}, "Expected `int` >= 1 - at `$.k[0]`"),
+        ({"k": [5, 10, 5]}, "Expected each only once, got `5` again - at `$.k[2]`"),
+        ({"segments": ["surface", "surface"]}, "got `surface` again - at `$.segments[1]`"),
         ({"impressions": "seen"}, "Invalid enum value 'seen' - at `$.impressions`"),
         ({"maturity": "soon"}, "Expected `auto` or a duration such as `10m`, got `soon` - at `$.maturity`"),
         ({"drift": {"psi": 0}}, "- at `$.drift.psi`"),

@@ -166,3 +166,14 @@ def test_a_record_that_is_no_policy_changes_nothing(value: bytes | None, message
     assert message in str(caught.value)
     assert str(caught.value).startswith("control.policies: ")
     assert timeline.latest("m") is first
+
+
+def test_the_longest_deadline_of_a_stretch_may_be_that_of_a_time_before_a_change() -> None:
+    timeline = Timeline()
+    timeline.add(policy(MINUTE, attribution=policies.Attribution(window=Duration(HOUR))), NOON)
+    timeline.add(policy(MINUTE, attribution=policies.Attribution(window=Duration(MINUTE))), NOON)
+    change = starts(timeline)[0]
+    stretch = timeline.longest_deadline_between(change - 10_000, change + 10_000)
+    assert stretch == timeline.longest_deadline(change - 1)
+    assert stretch > timeline.longest_deadline(change + 10_000)
+    assert timeline.longest_deadline_between(change, change + 1) == timeline.longest_deadline(change)

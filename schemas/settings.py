@@ -10,16 +10,18 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
 from schemas.errors import HeadgateError
 
 FILE = Path("headgate.toml")
 
 Section = TypeVar("Section", bound=msgspec.Struct)
+AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
 class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,10 +126,10 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     changes in place.
     """
 
-    prefix: str = ""
-    partitions: int = 4
-    model_partitions: int = 1
-    replication: int = 1
+    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=200)] = ""
+    partitions: AtLeastOne = 4
+    model_partitions: AtLeastOne = 1
+    replication: AtLeastOne = 1
 
 
 class Streams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,5 +1,6 @@
 """`headgate up`: the local stack in the foreground, with its topics and tables, until Ctrl-C or SIGTERM."""
 
+import shlex
 import signal
 import sys
 import time
@@ -62,10 +63,15 @@ def greeting(settings: Settings, data: Path | None) -> str:
         "In another terminal:\n"
         f"  export HEADGATE_KAFKA={settings.kafka.brokers} HEADGATE_CLICKHOUSE={url}\n"
         "  headgate check\n"
-        f"  curl '{url}/?database={database}' "
+        f"  curl {_account(settings)}'{url}/?database={database}' "
         "-d 'SELECT * FROM metrics ORDER BY pane DESC LIMIT 9 FORMAT Pretty'\n\n"
         "Ctrl-C stops it.\n"
     )
+
+
+def _account(settings: Settings) -> str:
+    """What lets curl in where ClickHouse has a password, which curl then asks for."""
+    return f"-u {shlex.quote(settings.clickhouse.user)} " if settings.clickhouse.password else ""
 
 
 @contextmanager

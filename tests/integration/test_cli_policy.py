@@ -139,4 +139,4 @@ def test_a_record_that_is_no_policy_does_not_hide_the_others(
     output.flush()
     done = headgate("policy", "show", model, "--json")
     assert len(done.json) == 1
-    assert "control.policies: Object missing required field" in done.err
+    assert "control.policies: ts: found nothing" in done.err

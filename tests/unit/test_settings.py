@@ -66,6 +66,8 @@ def test_a_childs_environment_names_the_same_endpoints(tmp_path: Path) -> None:
         ("[kafka]\nbrokers = 9092\n", "brokers"),
         ('[kafka]\nsecurity_protocol = "TLS"\n', "TLS"),
         ('[topics]\npartitions = "four"\n', "partitions"),
+        ("[topics]\npartitions = 0\n", "Expected `int` >= 1 - at `$.topics.partitions`"),
+        ('[topics]\nprefix = "a b."\n', "$.topics.prefix"),
         ("[kafak]\n", "kafak"),
     ],
 )

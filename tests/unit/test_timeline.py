@@ -152,7 +152,7 @@ def test_a_record_counts_from_the_later_of_its_own_time_and_kafkas() -> None:
     ("value", "message"),
     [
         (None, "found null"),
-        (b"{}", "missing required field"),
+        (b"{}", "model: found nothing"),
         (record(policy={"model": "m", "pane": "7s"}), "at `$.pane`"),
         (record(policy={"model": "n"}), "found `n`, expected the record's `m`"),
         (record(policy="pane: 10s"), "Expected `object`"),

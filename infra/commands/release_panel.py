@@ -10,6 +10,7 @@ from rich.text import Text
 
 from infra.commands.output import ago, instant
 from infra.commands.release_view import Status, WorkerStatus
+from schemas.records import YEAR_2000
 
 COLOURS = {
     "stable": "green", "canary": "cyan", "watching": "cyan", "paused": "yellow", "rolled_back": "red",
@@ -70,7 +71,9 @@ def _numbers(decision: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _figure(value: object) -> str:
-    return f"{value:,.5g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return instant(int(value)) if value >= YEAR_2000 else f"{value:,.5g}"
 
 
 def _workers(workers: list[WorkerStatus], now: int) -> RenderableType:

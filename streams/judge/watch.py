@@ -5,8 +5,10 @@ Driven by the log alone: snapshots as they are read, boundaries as the sources' 
 again finds the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
+from schemas import topics
 from schemas.policies import AUTO, Policy
 from schemas.records import Alert, Pane
 from schemas.timeline import BEGINNING, Timeline
@@ -15,13 +17,37 @@ from streams.judge.maturity import HOUR, Delays, maturity
 from streams.judge.panes import Panes
 from streams.judge.rules import Violation
 
-PIPELINE = {
-    "mispartitioned": "Records came in another partition than their request_id's, in inference.requests, "
-    "inference.predictions or feedback.events: their producers need the setting "
-    "partitioner=murmur2_random. The records were re-published to the right partition.",
-    "incomplete": "Panes could not be kept whole: retention overtook the join stage, or memory ran out.",
+
+class Notice(NamedTuple):
+    """What an alert about the pipeline says."""
+
+    topic: str | None
+    summary: str
+
+
+def _mispartitioned(pane: Pane) -> Notice:
+    """The topic follows from what its records say of themselves: feedback no model, requests no version."""
+    answered = topics.PREDICTIONS if pane.version else topics.REQUESTS
+    topic = (answered if pane.model else topics.FEEDBACK).name
+    return Notice(
+        topic,
+        f"Records of {topic} came in another partition than their request_id's, or without a key: their "
+        "producers need the setting partitioner=murmur2_random and the request_id as key. The records were "
+        "re-published to the right partition.",
+    )
+
+
+def _incomplete(_pane: Pane) -> Notice:
+    return Notice(
+        None, "Panes could not be kept whole: retention overtook the join stage, or memory ran out."
+    )
+
+
+PIPELINE: Mapping[str, Callable[[Pane], Notice]] = {
+    "mispartitioned": _mispartitioned,
+    "incomplete": _incomplete,
 }
-"""Counts that are alerts whenever they grow."""
+"""Counts that are alerts whenever they grow, and what is said then."""
 QUIET = 60_000
 """Such an alert is resolved when its count has not grown for so long (ms, event time)."""
 CATCH_UP = 10_000
@@ -49,7 +75,7 @@ class Watch:
         self._hour = BEGINNING
         self._maturity = 0
         self._violations: dict[str, Violation] = {}
-        self._growing: dict[str, Growth] = {}
+        self._growing: dict[Notice, Growth] = {}
 
     def take(self, pane: Pane, horizon: int | None) -> tuple[Mapping[str, float], list[Alert]]:
         """Takes a snapshot; answers by how much it raised each sum, and alerts. Raises ValueError where it
@@ -140,7 +166,8 @@ class Watch:
 
     def _grow(self, name: str, pane: Pane, horizon: int | None) -> list[Alert]:
         seen = max(pane.end, horizon or 0)
-        growth = self._growing.get(name)
+        notice = PIPELINE[name](pane)
+        growth = self._growing.get(notice)
         if growth is not None:
             growth.seen = seen
             return []
@@ -149,14 +176,14 @@ class Watch:
             name,
             pane.start,
             severity="warning",
-            labels={"metric": name},
+            labels={"metric": name} | ({"topic": notice.topic} if notice.topic else {}),
             value=pane.sums[name],
             threshold=0.0,
-            summary=PIPELINE[name],
+            summary=notice.summary,
         )
-        self._growing[name] = Growth(alert, seen)
+        self._growing[notice] = Growth(alert, seen)
         return [alert]
 
     def _quieten(self, horizon: int) -> list[Alert]:
-        quiet = [name for name, growth in self._growing.items() if horizon > growth.seen + QUIET]
-        return [alerts.resolved(self._growing.pop(name).alert, horizon) for name in quiet]
+        quiet = [notice for notice, growth in self._growing.items() if horizon > growth.seen + QUIET]
+        return [alerts.resolved(self._growing.pop(notice).alert, horizon) for notice in quiet]

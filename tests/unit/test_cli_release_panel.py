@@ -78,6 +78,7 @@ def test_the_numbers_of_the_last_decision_but_not_what_is_for_programs() -> None
             "test": "ctr worse_by 0",
             "values": {"v2": 0.0345678, "v1": 0.05},
             "samples": {"v2": 12_000.0, "v1": None},
+            "panes": {"first": NOW, "number": 14},
             "lower": None,
             "as_of": {"metrics.panes": {"0": 17}},
         }
@@ -86,6 +87,7 @@ def test_the_numbers_of_the_last_decision_but_not_what_is_for_programs() -> None
     assert "test ctr worse_by 0" in shown
     assert "values v2 0.034568, v1 0.05" in shown
     assert "samples v2 12,000" in shown
+    assert "panes first 2025-01-01 00:02:00 UTC, number 14" in shown
     assert "as_of" not in shown
     assert "lower" not in shown
 

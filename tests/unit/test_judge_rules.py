@@ -166,9 +166,29 @@ def test_a_fault_of_the_pipeline_is_an_alert_until_it_has_been_quiet_for_a_minut
     assert (resolved.status, resolved.alert_id) == ("resolved", fired.alert_id)
 
 
-def test_the_alert_about_partitions_names_the_topics_and_the_setting() -> None:
+@pytest.mark.parametrize(
+    ("model", "version", "topic"),
+    [
+        ("", "", "feedback.events"),
+        ("ranker", "", "inference.requests"),
+        ("ranker", "v1", "inference.predictions"),
+    ],
+)
+def test_the_alert_about_partitions_names_the_topic_and_the_setting(
+    model: str, version: str, topic: str
+) -> None:
     made = World()
-    made.take(pane("", START, sums={"mispartitioned": 1.0}, model="", arm=""))
-    summary = made.alerts[0].annotations["summary"]
-    assert "inference.predictions" in summary
-    assert "partitioner=murmur2_random" in summary
+    made.take(
+        pane(version, START, sums={"mispartitioned": 1.0}, model=model, arm="stable" if version else "")
+    )
+    (alert,) = made.alerts
+    assert alert.labels["topic"] == topic
+    assert topic in alert.annotations["summary"]
+    assert "partitioner=murmur2_random" in alert.annotations["summary"]
+
+
+def test_each_topic_with_records_in_wrong_partitions_has_an_alert_of_its_own() -> None:
+    made = World()
+    for version in ("", "v1"):
+        made.take(pane(version, START, sums={"mispartitioned": 1.0}))
+    assert len({alert.alert_id for alert in made.alerts}) == 2

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -80,7 +81,8 @@ def supervise(tmp_path: Path) -> Iterator[Start]:
     for run in runs:
         if run.process.poll() is None:
             for child in run.children():
-                child.kill()
+                with suppress(psutil.NoSuchProcess):  # it has ended meanwhile: some of them are to die
+                    child.kill()
             run.process.kill()
             run.process.wait()
 

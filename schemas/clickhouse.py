@@ -92,9 +92,6 @@ INTEGER = "Int64"
 COUNT = "UInt64"
 WORDS = "Map(LowCardinality(String), String)"
 
-SCORE = "score"
-"""The name under which the score's distribution stands among the features'."""
-
 
 def _column(name: str, type_: str) -> Column:
     """A required field of the record."""
@@ -124,8 +121,7 @@ def _array(value: list[str] | None) -> list[str]:
 
 
 def _references(profile: Profile) -> dict[str, list[int]]:
-    distributions = profile.features | ({SCORE: profile.score} if profile.score else {})
-    return {name: distribution.counts for name, distribution in distributions.items()}
+    return {name: distribution.counts for name, distribution in profile.distributions().items()}
 
 
 def _precedence(offset: int) -> int:

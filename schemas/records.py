@@ -14,6 +14,12 @@ from schemas import topics
 from schemas.reasons import reason
 from schemas.topics import Topic
 
+ORIGIN = "headgate-origin"
+"""Header of a record that was re-published to its right partition: topic/partition/offset of the first."""
+
+SCORE = "score"
+"""Under this name the distribution of scores stands beside those of the features."""
+
 YEAR_2000 = 946_684_800_000
 YEAR_2300 = 10_413_792_000_000
 LARGEST = (1 << 63) - 1
@@ -204,6 +210,10 @@ class Profile(Record):
     ts: Time
     features: dict[str, "Distribution"]
     score: "Distribution | None" = None
+
+    def distributions(self) -> dict[str, "Distribution"]:
+        """By feature, and the scores' as `SCORE`."""
+        return self.features | ({} if self.score is None else {SCORE: self.score})
 
 
 class Distribution(Record):

@@ -22,6 +22,10 @@ FILE = Path("headgate.toml")
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 AtLeastOne = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+PORTS = 65_536
+"""Ports are below."""
 
 
 class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,8 +144,8 @@ class Streams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     work, after which a process ends itself.
     """
 
-    session: float = 10.0
-    liveness: float = 60.0
+    session: Seconds = 10.0
+    liveness: Seconds = 60.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,21 +157,28 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     streams: Streams = Streams()
 
     def environment(self) -> dict[str, str]:
-        """The variables that hand these endpoints to a child process."""
-        return {"HEADGATE_KAFKA": self.kafka.brokers, "HEADGATE_CLICKHOUSE": self.clickhouse.url}
+        """The variables that hand these endpoints and their passwords to a child process; an empty password
+        hides one that our own environment has for other endpoints.
+        """
+        return {
+            "HEADGATE_KAFKA": self.kafka.brokers,
+            "HEADGATE_KAFKA_PASSWORD": self.kafka.sasl_password,
+            "HEADGATE_CLICKHOUSE": self.clickhouse.url,
+            "HEADGATE_CLICKHOUSE_PASSWORD": self.clickhouse.password,
+        }
 
 
 def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings from `file` (the defaults where there is none) and the environment.
 
-    Raises `HeadgateError` for a file that is not TOML, an unknown key, a wrong type or an endpoint that is
-    not one.
+    Raises `HeadgateError` for a file that is not TOML, an unknown key, a wrong type, an endpoint that is not
+    one, or a certificate or key that is no file.
     """
     settings = Settings()
     if file.exists():
         try:
             settings = msgspec.toml.decode(file.read_bytes(), type=Settings)
-        except (msgspec.DecodeError, OSError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
             raise HeadgateError(f"{file}: {error}") from error
     kafka, clickhouse = settings.kafka, settings.clickhouse
     kafka = _override(kafka, environ, brokers="HEADGATE_KAFKA", sasl_password="HEADGATE_KAFKA_PASSWORD")
@@ -186,14 +197,33 @@ def _override(section: Section, environ: Mapping[str, str], **variables: str) ->
 def _check(kafka: Kafka, clickhouse: ClickHouse) -> None:
     for broker in kafka.brokers.split(","):
         host, _, port = broker.strip().rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdecimal() or int(port) >= PORTS:
             raise HeadgateError(
                 f"Kafka endpoint: found {broker!r}, expected host:port[,host:port…]; "
                 "set HEADGATE_KAFKA, or brokers under [kafka] in headgate.toml"
             )
-    parts = urlsplit(clickhouse.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(clickhouse.url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        sound = False
+    if "@" in clickhouse.url:  # before any word that quotes it
+        raise HeadgateError(
+            "ClickHouse endpoint: found a user or a password in the URL, expected http[s]://host:port; "
+            "set user under [clickhouse] in headgate.toml, and HEADGATE_CLICKHOUSE_PASSWORD"
+        )
+    if not sound:
         raise HeadgateError(
             f"ClickHouse endpoint: found {clickhouse.url!r}, expected http[s]://host:port; "
             "set HEADGATE_CLICKHOUSE, or url under [clickhouse] in headgate.toml"
         )
+    for setting, file in (
+        ("[kafka] ssl_ca", kafka.ssl_ca),
+        ("[kafka] ssl_certificate", kafka.ssl_certificate),
+        ("[kafka] ssl_key", kafka.ssl_key),
+        ("[clickhouse] ca", clickhouse.ca),
+    ):
+        if file and not Path(file).is_file():
+            raise HeadgateError(
+                f"{setting} in headgate.toml: found no file {file!r}, expected one in PEM format"
+            )

@@ -8,7 +8,7 @@ from enum import Enum
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from schemas import topics
-from schemas.records import Codec, DeadLetter, Request, problem
+from schemas.records import ORIGIN, Codec, DeadLetter, Request, problem
 from serving.engine import Clock, Job
 from serving.intake import coordinates
 from streams.letters import dead_letter
@@ -18,11 +18,6 @@ from streams.stage import TopicPartition
 log = logging.getLogger("headgate.serving")
 
 STAGE = "serve"
-
-ORIGIN = "headgate-origin"
-"""Header of a request that the join re-published to its right partition: it has been answered where it first
-was."""
-
 
 MOST_OTHERS = 100
 """Models of other workers that are named in the log, each once."""

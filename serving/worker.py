@@ -147,7 +147,7 @@ class Worker:
             if isinstance(found, Job):
                 jobs.append(found)
             elif isinstance(found, DeadLetter):
-                self._output.send(topics.DEAD_LETTERS, message.key(), ENCODER.encode(found))
+                self._output.send(topics.DEAD_LETTERS, found.key, ENCODER.encode(found))
         asked = {job.request.model for job in jobs}
         states = {model: self._control.state(model) for model in asked}
         policies = {model: self._control.policy(model) for model in asked}

@@ -6,7 +6,7 @@ from schemas.records import DeadLetter
 from streams.stage import Record, TopicPartition
 
 KEPT = 65_536
-"""Bytes of the bad value that are kept."""
+"""Bytes of the bad key and of the bad value that are kept: a letter must fit where the record did."""
 
 
 def dead_letter(stage: str, place: TopicPartition, record: Record, reason: str, now: int) -> DeadLetter:
@@ -19,6 +19,6 @@ def dead_letter(stage: str, place: TopicPartition, record: Record, reason: str, 
         offset=record.offset,
         stage=stage,
         reason=reason,
-        key=None if record.key is None else record.key.decode("utf-8", "replace"),
+        key=None if record.key is None else record.key[:KEPT].decode("utf-8", "replace"),
         value=None if record.value is None else base64.b64encode(record.value[:KEPT]).decode(),
     )

@@ -97,6 +97,7 @@ class Follower:
         )
         self._positions: dict[int, int] = {}
         self._read: list[Entry] = []
+        self._whole = False
 
     def refresh(self, timeout: float = TIMEOUT) -> list[Entry]:
         """All records between the last refresh and the topic's end as it is now; blocks until they are read.
@@ -113,26 +114,23 @@ class Follower:
                     KafkaError(KafkaError._TIMED_OUT, f"{self._topic}: not read to its end in {timeout} s")
                 )
             for message in self._consume(10_000, min(left, 1.0)):
-                entry, error = _entry(message), message.error()
-                if error is None:
-                    self._read.append(entry)
-                    self._positions[entry.partition] = entry.offset + 1
-                elif error.code() == KafkaError._PARTITION_EOF:  # it may lie behind a transaction's marker
-                    self._positions[entry.partition] = max(self._positions[entry.partition], entry.offset)
-                elif error.fatal():
+                self._take(message)
+                error = message.error()
+                if error is not None and error.fatal():
                     raise KafkaException(error)
+        self._whole = True
         entries, self._read = self._read, []
         return entries
 
     def poll(self, timeout: float) -> list[Entry]:
         """What has come since, waiting at most `timeout` seconds for the first; nothing before the first
-        `refresh`.
+        `refresh` that succeeds, which then answers that too.
         """
-        entries = []
         for message in self._consume(1_000, timeout):
-            if message.error() is None:
-                entries.append(_entry(message))
-                self._positions[entries[-1].partition] = entries[-1].offset + 1
+            self._take(message)
+        if not self._whole:
+            return []
+        entries, self._read = self._read, []
         return entries
 
     def close(self) -> None:
@@ -143,6 +141,17 @@ class Follower:
         """Waits for the first message only: the client's own `consume` waits until it has all that it may."""
         first = self._consumer.consume(1, timeout)
         return first + self._consumer.consume(most - 1, 0) if first else first
+
+    def _take(self, message: Message) -> None:
+        """Notes a record until it is answered, or that a partition is read to its end."""
+        error = message.error()
+        if error is None:
+            entry = _entry(message)
+            self._read.append(entry)
+            self._positions[entry.partition] = entry.offset + 1
+        elif error.code() == KafkaError._PARTITION_EOF:  # it may lie behind a transaction's marker
+            end = _entry(message)
+            self._positions[end.partition] = max(self._positions[end.partition], end.offset)
 
     def _ends(self, timeout: float) -> dict[int, int]:
         if not self._positions:
@@ -226,7 +235,7 @@ class Output:
         key: str | bytes | None,
         value: bytes,
         partition: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[tuple[str, bytes | None]] = (),
         timestamp: int | None = None,
     ) -> None:
         """Queues a record; to the key's partition where none is given. Waits where the queue is full."""

@@ -20,7 +20,6 @@ import msgspec
 from schemas import topics
 from schemas.clickhouse import BY_RECORD, Stored, Table
 from schemas.records import (
-    DAY,
     ENCODER,
     TYPES,
     Ack,
@@ -31,6 +30,7 @@ from schemas.records import (
     Profile,
     Release,
     Sample,
+    problem,
 )
 from schemas.settings import Settings
 from streams.letters import dead_letter
@@ -173,7 +173,7 @@ class SinkStage:
             )
             return
         letter = dead_letter(self.name, partition, record, reason, time.time_ns() // 1_000_000)
-        self._output.send(topics.DEAD_LETTERS, record.key, ENCODER.encode(letter))
+        self._output.send(topics.DEAD_LETTERS, letter.key, ENCODER.encode(letter))
 
     async def _make_room(self, owned: Owned) -> None:
         """Has the full block written; or waits for the one before, as long as the partition is ours."""
@@ -227,10 +227,7 @@ class SinkStage:
 def _require_sane_time(record: msgspec.Struct, timestamp: int) -> None:
     """Raises ValueError where `ts` is more than a day after Kafka's timestamp, for what others than stages
     write."""
-    if (
-        isinstance(record, Sample | CommandRecord | PolicyRecord | Profile | Release | Ack)
-        and record.ts > timestamp + DAY
-    ):
-        raise ValueError(
-            f"ts: found {record.ts}, expected at most a day after the Kafka timestamp {timestamp}"
-        )
+    if isinstance(record, Sample | CommandRecord | PolicyRecord | Profile | Release | Ack):
+        found = problem(record, timestamp)
+        if found is not None:
+            raise ValueError(found)

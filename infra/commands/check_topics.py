@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin import ConfigResource
 
 from infra import topics as creation
 from infra.commands import kafka

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=count,
         default=1,
         metavar="N",
         help="CPU threads of one model run; default: %(default)s",
@@ -35,3 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Runs until Ctrl-C or SIGTERM."""
     return serve(settings, arguments.models, arguments.only, arguments.threads)
+
+
+def count(text: str) -> int:
+    """A number of threads as argparse takes it."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)

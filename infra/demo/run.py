@@ -8,7 +8,7 @@ shop kept by itself.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -230,10 +230,19 @@ def _processes(folder: Path) -> Iterator[tuple[str, list[str]]]:
         yield f"worker-{number}", ["serve", "--models", str(folder)]
 
 
+def command(arguments: Sequence[str], folder: Path) -> list[str]:
+    """A headgate command whose settings are those of its environment alone: a `headgate.toml` where the demo
+    is run is for another Kafka. The empty one that it reads instead is made in `folder`.
+    """
+    settings = folder / "headgate.toml"
+    settings.touch()
+    return [sys.executable, "-m", "infra.cli", "--config", str(settings), *arguments]
+
+
 @contextmanager
 def _process(name: str, arguments: list[str], settings: Settings, logs: Path) -> Iterator[Process]:
     process = Process(name, logs / f"{name}.log")
-    process.start([sys.executable, "-m", "infra.cli", *arguments], settings.environment())
+    process.start(command(arguments, logs), settings.environment())
     try:
         yield process
     finally:

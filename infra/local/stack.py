@@ -19,8 +19,8 @@ from schemas.settings import Settings
 
 
 class LocalStack:
-    """The local stack. Nothing of it is left after the `with` block, nor after `kill -9` of this process; but
-    for `data`, where given.
+    """The local stack. Nothing of it is left after the `with` block but for `data`, where given; and no
+    process after `kill -9` of this one, which leaves the temporary folder, too.
 
     >>> with LocalStack() as stack:                # doctest: +SKIP
     ...     stack.settings.kafka.brokers, stack.settings.clickhouse.url
@@ -104,8 +104,14 @@ class LocalStack:
                 stop.result()
 
     def _claim_data(self) -> IO[bytes]:
-        self._data.mkdir(parents=True, exist_ok=True)
-        lock = (self._data / "lock").open("wb")
+        try:
+            self._data.mkdir(parents=True, exist_ok=True)
+            lock = (self._data / "lock").open("wb")
+        except OSError as error:
+            raise HeadgateError(
+                f"{self._data}: {error.strerror}; expected a folder that we may write to; "
+                "choose another with --data DIR"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

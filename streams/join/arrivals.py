@@ -6,13 +6,15 @@ partition's clock was before it, or if its own Kafka timestamp is by more than a
 deadline` is the whole rule.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from schemas.records import Codec, Feedback, Prediction, Request, problem
+from schemas.records import ORIGIN, Codec, Feedback, Prediction, Request, problem
 from streams.join.murmur import partitions
 from streams.stage import Record
 
@@ -22,8 +24,8 @@ SKEW = 300_000
 GRACE = 60_000
 """A Kafka timestamp this many ms after a deadline is past it, whatever the clock says."""
 
-ORIGIN = "headgate-origin"
-"""Header of a record that was re-published to its right partition: topic/partition/offset of the first."""
+PLACE = re.compile(rb"[^/]+/(\d{1,10})/(\d{1,18})")
+"""What we write into that header."""
 
 ORIGINS = 100
 """Of so many partitions it is kept how far their records were re-published here: what a commit can carry."""
@@ -153,12 +155,13 @@ class Reader(Generic[Event]):
 
 def origin_of(record: Record) -> tuple[str, int] | None:
     """The partition and the offset that a re-published record has in its header; None for any other record.
-    A header that is none of ours tells nothing, but that the record is where it was put on purpose.
+    A header that is none of ours tells nothing, but that the record is where it was put on purpose. Whatever
+    it holds, the answer is short: a commit carries it.
     """
     for name, value in record.headers:
         if name == ORIGIN:
-            text = value.decode("utf-8", "replace")
-            _topic, _, place = text.partition("/")
-            partition, _, offset = place.partition("/")
-            return (partition, int(offset)) if offset.isdecimal() else (text, 0)
+            text = value or b""
+            if place := PLACE.fullmatch(text):
+                return place[1].decode(), int(place[2])
+            return blake2b(text, digest_size=8).hexdigest(), 0
     return None

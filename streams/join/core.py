@@ -80,11 +80,6 @@ class Join:
         reader = self._reader(topic)
         return Safe(offset, reader.clock, reader.origins)
 
-    @property
-    def pending(self) -> int:
-        """How many request ids are held."""
-        return len(self._visits)
-
     def open_panes(self, model: str, since: int) -> Iterator[Window]:
         """Panes of a model that start at `since` or later and are not final."""
         return (each for each in self._windows.values() if each.model == model and each.start >= since)

@@ -8,9 +8,9 @@ reading makes no difference.
 from collections.abc import Iterator, Mapping
 
 from schemas.policies import Policy
-from schemas.records import Feedback, Prediction, Request
+from schemas.records import SCORE, Feedback, Prediction, Request
 from streams.join.ledger import Batch
-from streams.join.profiles import SCORE, Binning
+from streams.join.profiles import Binning
 from streams.join.users import bucket_of
 from streams.join.windows import Series, Window
 from streams.metrics.histogram import bin_of

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from schemas.errors import HeadgateError
 from schemas.records import Codec, Distribution, Feature, Profile
 
-SCORE = "score"
-"""Under this name the distribution of the scores is kept beside the features'."""
-
 
 class Binning:
     """The bins of one distribution."""
@@ -46,10 +43,9 @@ class Profiles:
 
     def add(self, profile: Profile) -> None:
         """Takes a profile, unless its version has one."""
-        distributions = profile.features | ({} if profile.score is None else {SCORE: profile.score})
         binnings = {
             name: Binning(d)
-            for name, d in distributions.items()
+            for name, d in profile.distributions().items()
             if len(d.counts) == 1 + len(d.edges or d.categories or ())
         }
         self._versions.setdefault((profile.model, profile.version), binnings)

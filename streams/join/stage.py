@@ -15,11 +15,11 @@ import msgspec
 
 from schemas import topics
 from schemas.errors import HeadgateError
-from schemas.records import ENCODER, Feedback, Prediction, Progress, Request
+from schemas.records import ENCODER, ORIGIN, Feedback, Prediction, Progress, Request
 from schemas.settings import Settings
 from schemas.timeline import BEGINNING, NOTICE, Timeline
 from schemas.topics import Topic
-from streams.join.arrivals import ORIGIN, Fault, Lost
+from streams.join.arrivals import Fault, Lost
 from streams.join.core import Join
 from streams.join.ledger import Safe
 from streams.join.passage import Passage
@@ -147,18 +147,19 @@ class JoinStage:
         self._rounded = now
         if now - self._controlled >= CONTROL:
             await self._read_control()
-        safe = {}
+        safe = []
         for number, owned in self._owned.items():
             of_source = {
                 t: r for t in topics.EVENTS if (r := readings.get(TopicPartition(t.name, number))) is not None
             }
             if len(of_source) == len(topics.EVENTS):
                 self._emit(owned, of_source, now)
-            safe[number] = {topic: owned.join.safe(topic) for topic in topics.EVENTS}, owned.join.time
+            offsets = {topic: owned.join.safe(topic) for topic in topics.EVENTS}
+            safe.append((owned, offsets, owned.join.time))
         await asyncio.to_thread(self._output.flush)
-        for number, (offsets, reached) in safe.items():
-            if number in self._owned:
-                self._owned[number].committable, self._owned[number].committed_time = offsets, reached
+        # Meanwhile a partition may have gone and come back: that is another `Owned`, with its own offsets.
+        for owned, offsets, reached in safe:
+            owned.committable, owned.committed_time = offsets, reached
 
     def safe(self, partition: TopicPartition) -> Committed | None:
         """The oldest offset that a pane that is not final needs, and the note for the next owner."""
@@ -257,7 +258,7 @@ class JoinStage:
         record = lost.record
         if lost.fault is Fault.UNREADABLE:
             letter = dead_letter(self.name, TopicPartition(topic.name, partition), record, lost.reason, now)
-            self._output.send(topics.DEAD_LETTERS, record.key, ENCODER.encode(letter))
+            self._output.send(topics.DEAD_LETTERS, letter.key, ENCODER.encode(letter))
         elif lost.event is not None and all(name != ORIGIN for name, _ in record.headers):
             origin = (ORIGIN, f"{topic.name}/{partition}/{record.offset}".encode())
             self._output.send(
@@ -296,13 +297,18 @@ class JoinStage:
                 log.info("policy of %s read, offset %d", policy.model, entry.offset)
                 changed.setdefault(policy.model, self._timeline.entries(policy.model)[-1].start)
         self._controlled = asked
-        for model, since in changed.items():
-            await self._reshape(model, since)
+        reshaped = [model for model, since in changed.items() if self._retract(model, since)]
+        if reshaped:
+            await asyncio.to_thread(self._output.flush)
+            raise HeadgateError(
+                f"the policy of {', '.join(reshaped)} came after events that it holds for: "
+                "starting again, to shape their panes by it"
+            )
 
-    async def _reshape(self, model: str, since: int) -> None:
+    def _retract(self, model: str, since: int) -> bool:
         """Panes that stand open from `since` on were shaped by the policy before, or by the defaults: they
-        are void, and read again. A model's first policy holds from the beginning; in a later one's time there
-        can be records that are stamped ahead of it.
+        are void, and to be read again; answers whether there are any. A model's first policy holds from the
+        beginning; in a later one's time there can be records that are stamped ahead of it.
         """
         policy, void = self._timeline.latest(model), False
         for owned in self._owned.values():
@@ -312,12 +318,7 @@ class JoinStage:
                     for pane in window.retractions(owned.join.partition, snapshot):
                         void = True
                         self._output.send(topics.PANES, model, ENCODER.encode(pane))
-        if void:
-            await asyncio.to_thread(self._output.flush)
-            raise HeadgateError(
-                f"the policy of {model} came after events that it holds for: "
-                "starting again, to shape their panes by it"
-            )
+        return void
 
 
 def _note(committed: Committed | None) -> Note:

@@ -12,8 +12,7 @@ from schemas import policies
 from schemas.policies import ReleasePolicy
 from schemas.records import CommandRecord, Pane, Release
 from schemas.timeline import Timeline
-from streams.judge import commands, release, report, verdict
-from streams.judge.escalation import condition
+from streams.judge import commands, escalation, release, report, verdict
 from streams.judge.evidence import Evidence, Results
 from streams.judge.maturity import maturity
 from streams.judge.release import Occasion, Positions, Standing
@@ -102,7 +101,8 @@ class Conductor:
         ):
             return None
         occasion = self._occasion(self.standing, found, now, as_of)
-        return self._issue(release.roll_back(self.standing, occasion, found.finding.text))
+        record = release.roll_back(self.standing, occasion, found.finding.text)
+        return escalation.handed_over(self.standing, record)
 
     def carry_out(self, command: CommandRecord, now: int, as_of: Positions) -> Release:
         """What a command leads to. Raises `commands.RefusedError`."""
@@ -116,7 +116,8 @@ class Conductor:
             evidence={"cause": "command", "command_id": command.command_id, "actor": command.actor},
         )
         mature = maturity(self._timeline.at(self._model, now), self._watch.delays)
-        return self._issue(commands.carry_out(command, self.standing, self._limits(now), mature, occasion))
+        record = commands.carry_out(command, self.standing, self._limits(now), mature, occasion)
+        return escalation.handed_over(self.standing, record)
 
     def go_on(self, now: int, as_of: Positions, horizon: int | None) -> Release | None:
         """The transition other than a rollback that is due by itself, or None."""
@@ -125,7 +126,7 @@ class Conductor:
             return None
         found = verdict.judge(look)
         record = self._transition(standing, policy, found, self._occasion(standing, found, now, as_of))
-        return None if record is None else self._issue(record)
+        return None if record is None else escalation.handed_over(standing, record)
 
     def _transition(
         self, standing: Standing, policy: ReleasePolicy, found: Verdict, occasion: Occasion
@@ -225,14 +226,3 @@ class Conductor:
             settled=self._settled(now),
             evidence=report.evidence(found, standing),
         )
-
-    def _issue(self, record: Release) -> Release:
-        """Notes which alert of the generation that ends is thereby resolved, for a successor that never saw
-        it fire.
-        """
-        before = condition(self.standing)
-        if before is not None and record.evidence is not None:
-            after = condition(release.read(record))
-            if after is None or after.alert_id != before.alert_id:
-                record.evidence["resolves"] = msgspec.to_builtins(before)
-        return record

@@ -81,6 +81,9 @@ class Judge:
     def adopt(self, record: Release) -> None:
         """A release record of the log, the judge's own or somebody's who forced it."""
         model = self._model(record.model)
+        standing = model.conductor.standing
+        if standing is not None and record.generation <= standing.release.generation:
+            return  # the judge's own, read back: what it resolves is resolved
         model.conductor.adopt(record)
         before = (record.evidence or {}).get("resolves")
         if before is not None:

@@ -6,8 +6,10 @@ Pure: each answers which alerts ought to be firing now; `Escalation` compares th
 
 from collections.abc import Iterator
 
+import msgspec
+
 from schemas.records import Alert, Release
-from streams.judge import alerts
+from streams.judge import alerts, release
 from streams.judge.release import Standing
 from streams.judge.workers import Standing as WorkerStanding
 from streams.judge.workers import Workers
@@ -38,6 +40,18 @@ def condition(standing: Standing | None) -> Alert | None:
             record.model, ROLLED_BACK, state.since, severity="page", labels=labels, summary=summary
         )
     return None
+
+
+def handed_over(before: Standing | None, record: Release) -> Release:
+    """`record`, which is to follow `before`; notes in its evidence which alert it thereby ends, for a judge
+    that never saw that fire.
+    """
+    alert = condition(before)
+    if alert is not None and record.evidence is not None:
+        after = condition(release.read(record))
+        if after is None or after.alert_id != alert.alert_id:
+            record.evidence["resolves"] = msgspec.to_builtins(alert)
+    return record
 
 
 def missing(standing: Standing, workers: Workers, patience: int, now: int) -> Iterator[Alert]:

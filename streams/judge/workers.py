@@ -46,9 +46,12 @@ class Workers:
         self._workers: dict[str, Worker] = {}
 
     def take(self, ack: Ack) -> None:
-        """An ack or a heartbeat. A heartbeat names the generation that the worker has applied."""
+        """An ack or a heartbeat. A heartbeat names the generation that the worker has applied; a lower one
+        than before is the word of a process that was started anew under the same name, as in containers.
+        """
         worker = self._workers.get(ack.worker)
-        if worker is None or ack.ts > worker.last + LIVE:
+        anew = worker is not None and ack.kind == "heartbeat" and ack.generation < worker.applied
+        if worker is None or anew or ack.ts > worker.last + LIVE:
             worker = self._workers[ack.worker] = Worker(ack.worker, since=ack.ts, last=ack.ts)
         worker.last = max(worker.last, ack.ts)
         if ack.loaded is not None:

@@ -18,7 +18,7 @@ from schemas.errors import HeadgateError
 from schemas.records import ENCODER, Codec, Record, Release
 from schemas.settings import Settings
 from schemas.topics import Topic
-from streams.judge import release
+from streams.judge import escalation, release
 from streams.judge.release import Occasion, Standing
 from streams.log import Follower
 
@@ -175,13 +175,13 @@ def _rolled_back(standing: Standing, actor: str, reason: str | None, now: int) -
         evidence={"cause": "force", "actor": actor},
     )
     if standing.runs:
-        return release.roll_back(standing, occasion)
+        return escalation.handed_over(standing, release.roll_back(standing, occasion))
     if standing.state.previous is None:
         stable = standing.release.stable
         raise HeadgateError(
             f"no release is running, and no version is known from before {stable}: nothing to go back to"
         )
-    return release.restore(standing, standing.state.previous, occasion)
+    return escalation.handed_over(standing, release.restore(standing, standing.state.previous, occasion))
 
 
 def _latest(settings: Settings, model: str) -> tuple[int, Standing] | None:

@@ -18,7 +18,6 @@ from streams.metrics.interval import Z95
 SEGMENTS = ("segment", "segment_value")
 """The columns that `metrics_by_segment` has and the others do not."""
 
-_ENTRIES = "Array(Tuple(name String, numerator String, denominator String, share Bool))"
 _ROWS = (
     "Array(Tuple(metric String, value Nullable(Float64), numerator Nullable(Float64),"
     " denominator Nullable(Float64), share Bool))"

@@ -11,13 +11,13 @@ from schemas.clickhouse import (
     PROFILES,
     RELEASES,
     SAMPLES,
-    SCORE,
     TOPIC_OFFSET,
     TOPIC_PARTITION,
     Table,
     quoted,
 )
 from schemas.policies import Drift
+from schemas.records import SCORE
 from streams.storage.metrics import SEGMENTS, metrics
 
 RECORDS = {

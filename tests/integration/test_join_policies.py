@@ -36,22 +36,21 @@ class World:
         self._stage = JoinStage(settings)
         self._stage.assigned({place: Assigned(None, 0, 0) for place in PLACES})
 
-    def publish(self, pane: str) -> int:
-        """Publishes a policy with panes of that length; answers its first instant, 0 for the beginning."""
-        record = {
-            "model": "ranker",
-            "ts": _now(),
-            "actor": "test",
-            "policy": {"model": "ranker", "pane": pane},
-        }
-        self._output.send(topics.POLICIES, "ranker", json.dumps(record).encode())
+    def publish(self, pane: str, *models: str) -> int:
+        """Publishes a policy with panes of that length for each model, `ranker` where none is named; answers
+        the last one's first instant, 0 for the beginning.
+        """
+        for model in models or ("ranker",):
+            policy = {"model": model, "pane": pane}
+            record = {"model": model, "ts": _now(), "actor": "test", "policy": policy}
+            self._output.send(topics.POLICIES, model, json.dumps(record).encode())
         self._output.flush()
         return published(self._settings)[-1].in_force or 0
 
-    async def predict(self, ts: int) -> None:
+    async def predict(self, ts: int, model: str = "ranker") -> None:
         """The stage reads a prediction of that time."""
         prediction = {
-            "request_id": f"r{self._read}", "ts": ts, "model": "ranker", "version": "v1",
+            "request_id": f"r{self._read}", "ts": ts, "model": model, "version": "v1",
             "arm": "stable", "status": "ok", "latency_ms": 1,
         }  # fmt: skip
         value = json.dumps(prediction).encode()
@@ -136,3 +135,18 @@ def test_panes_before_a_later_policy_stay_as_they_are(world: World) -> None:
         return before + after
 
     assert [pane.retracted for pane in asyncio.run(scenario())] == [False]
+
+
+def test_policies_of_several_models_that_come_together_retract_the_panes_of_each(world: World) -> None:
+    async def scenario() -> list[Pane]:
+        await world.predict(_now(), "ranker")
+        await world.predict(_now(), "detector")
+        await world.panes()
+        world.publish("5s", "ranker", "detector")
+        with pytest.raises(HeadgateError, match="starting again"):
+            await world.panes()
+        after = world.said()
+        await world.close()
+        return after
+
+    assert {pane.model for pane in asyncio.run(scenario()) if pane.retracted} == {"ranker", "detector"}

@@ -32,6 +32,8 @@ from schemas.records import (
 )
 from schemas.settings import Settings
 from schemas.topics import Topic
+from streams.judge import release
+from streams.judge.release import Occasion
 from streams.judge.writer import force_rollback, publish_release
 from streams.log import Follower, Output
 
@@ -58,6 +60,13 @@ Value = TypeVar("Value", bound=Record)
 
 def now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def canary(model: str) -> Release:
+    return Release(
+        model=model, generation=1, ts=now(), stable="v1", candidate="v2", weight=0.5, phase="canary",
+        decision_id="d", reason="r",
+    )  # fmt: skip
 
 
 class Log(Generic[Value]):
@@ -253,14 +262,27 @@ def test_a_forced_rollback_fences_the_judge_which_ends_and_a_new_one_goes_on(ben
 
 
 def test_a_forced_rollback_works_without_any_judge(bench: Bench) -> None:
-    release = Release(
-        model=bench.model, generation=1, ts=now(), stable="v1", candidate="v2", weight=0.5, phase="canary",
-        decision_id="d", reason="r",
-    )  # fmt: skip
-    publish_release(bench.settings, 0, release)
+    publish_release(bench.settings, 0, canary(bench.model))
     force_rollback(bench.settings, bench.model, "olga", None, now())
     assert bench.release is not None
     assert (bench.release.phase, bench.release.stable, bench.release.candidate) == ("rolled_back", "v1", None)
+
+
+def test_a_forced_rollback_ends_the_alert_about_the_pause_that_it_ends(bench: Bench) -> None:
+    occasion = Occasion(now=now(), key="k", reason="no data", as_of={})
+    paused = release.pause(release.read(canary(bench.model)), "no_data", occasion)
+    publish_release(bench.settings, 0, paused)
+    bench.start()
+
+    def told() -> list[Alert]:
+        return [alert for alert in bench.alerts() if alert.rule == "release_paused"]
+
+    bench.until(lambda: len(told()) == 1)
+    force_rollback(bench.settings, bench.model, "olga", None, now())
+    bench.start()
+    bench.until(lambda: len(told()) == 2)
+    assert [alert.status for alert in told()] == ["firing", "resolved"]
+    assert len({alert.alert_id for alert in told()}) == 1
 
 
 def test_a_forced_rollback_of_what_has_no_release_says_so(bench: Bench) -> None:

@@ -118,6 +118,14 @@ def test_a_data_folder_in_use_is_refused(stack: LocalStack) -> None:
     assert processes_of(data) == running
 
 
+def test_a_data_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        HeadgateError, match=r"^\S+/file/data: Not a directory; expected a folder .* --data DIR$"
+    ):
+        LocalStack(tmp_path / "file" / "data").__enter__()
+
+
 def test_no_process_outlives_kill_9_of_the_parent(tmp_path: Path) -> None:
     holder = held(HOLDER, tmp_path)
     read_until(holder.stdout, "up")

@@ -93,7 +93,7 @@ class Desk:
         *,
         kafka: int = 0,
         key: bytes | None = b"r",
-        headers: tuple[tuple[str, bytes], ...] = (),
+        headers: tuple[tuple[str, bytes | None], ...] = (),
     ) -> None:
         """Reads a record of that value."""
         self._take(topic, [Raw(self._offsets[topic], NOON + kafka, key, value, headers)])

@@ -23,7 +23,7 @@ class Raw(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 Logs = Mapping[Topic, Mapping[int, Sequence[Raw]]]

@@ -65,6 +65,7 @@ def test_without_a_command_the_help_is_shown_as_wrong_usage(capsys: pytest.Captu
         ["up", "--kafka-port", "http"],
         ["streams", "joiner"],
         ["serve"],
+        ["serve", "--models", "m", "--threads", "0"],
         ["policy"],
         ["policy", "apply"],
         ["policy", "burn", "x"],
@@ -124,11 +125,24 @@ def test_kafka_out_of_reach_is_one_line_that_says_what_to_do(
 
 
 def test_security_settings_that_cannot_be_are_one_line(capfd: pytest.CaptureFixture[str]) -> None:
-    Path("headgate.toml").write_text("[kafka]\nsecurity_protocol = 'SSL'\nssl_ca = 'nowhere.pem'\n")
+    Path("empty.pem").touch()
+    Path("headgate.toml").write_text("[kafka]\nsecurity_protocol = 'SSL'\nssl_ca = 'empty.pem'\n")
     assert cli.main(["policy", "show"]) == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("Kafka settings: ")
     assert "ssl.ca.location" in line
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve", "--models", "."], ["streams", "sink"], ["check"]], ids=" ".join
+)
+def test_a_certificate_that_is_not_there_is_one_line_whoever_asks_for_it(
+    arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("headgate.toml").write_text("[kafka]\nsecurity_protocol = 'SSL'\nssl_ca = 'nowhere.pem'\n")
+    assert cli.main(arguments) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == "[kafka] ssl_ca in headgate.toml: found no file 'nowhere.pem', expected one in PEM format"
 
 
 def test_check_goes_on_with_clickhouse_when_kafka_is_out_of_reach(capfd: pytest.CaptureFixture[str]) -> None:

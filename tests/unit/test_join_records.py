@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from schemas.records import ORIGIN
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
-from streams.join.arrivals import ORIGIN, Fault
+from streams.join.arrivals import ORIGINS, Fault
 from tests.oracle.desk import DEADLINE, NOON, PANE, Desk
 from tests.oracle.log import partition_of
 from tests.oracle.truth import Series
@@ -152,11 +153,20 @@ def test_a_re_published_record_that_comes_again_after_long_is_ignored_by_a_succe
     assert second.close() == {}
 
 
-@pytest.mark.parametrize("origin", [b"", b"elsewhere", b"a/b/c", b"\xff"])
-def test_a_record_with_an_origin_of_somebody_elses_counts(origin: bytes) -> None:
+@pytest.mark.parametrize("origin", [None, b"", b"elsewhere", b"a/b/c", b"\xff", b"a/1/" + b"9" * 5_000])
+def test_a_record_with_an_origin_of_somebody_elses_counts(origin: bytes | None) -> None:
     desk = Desk()
     desk.raw(PREDICTIONS, with_(GOOD[PREDICTIONS]), headers=((ORIGIN, origin),))
     assert desk.sums() == {"predictions": 1}
+
+
+def test_what_is_kept_of_origins_of_somebody_elses_fits_into_a_commit() -> None:
+    desk = Desk()
+    for i in range(2 * ORIGINS):
+        desk.raw(PREDICTIONS, with_(GOOD[PREDICTIONS]), headers=((ORIGIN, b"%d" % i + 60_000 * b"x"),))
+    desk.pass_time(DEADLINE + 1)
+    kept = json.dumps(dict(desk.join.safe(PREDICTIONS).origins))
+    assert 0 < len(kept) < 4_000
 
 
 def test_a_record_with_a_clock_too_far_ahead_is_skewed_under_its_own_name() -> None:

@@ -251,6 +251,15 @@ def test_a_release_record_forced_by_somebody_else_is_what_stands() -> None:
     assert made.release is forced
 
 
+def test_a_judge_that_reads_its_own_record_back_ends_no_alert_twice() -> None:
+    made = canary(timeout="12s", min_samples=1_000_000)
+    made.until("paused", SAME)
+    made.command("resume")
+    made.judge.adopt(made.release)
+    made.decide()
+    assert [alert.status for alert in made.alerts if alert.rule == "release_paused"] == ["firing", "resolved"]
+
+
 def test_a_decision_made_again_from_the_same_ground_has_the_same_id() -> None:
     one, other = canary(), canary()
     assert one.release.decision_id == other.release.decision_id

@@ -50,6 +50,12 @@ def test_a_worker_that_starts_later_has_its_own_time_to_load() -> None:
     assert workers.stand(2, START, 10_000, START + 70_000) == {"w1": Standing.LATE}
 
 
+def test_a_worker_that_is_started_anew_under_its_name_has_applied_nothing_yet() -> None:
+    workers = heard(ack("w1", START), heartbeat("w1", START + 1_000, generation=0))
+    assert workers.stand(2, START, 10_000, START + 10_999) == {"w1": Standing.WAITING}
+    assert workers.stand(2, START, 10_000, START + 11_000) == {"w1": Standing.LATE}
+
+
 def test_a_generation_is_settled_when_the_last_live_worker_has_applied_it() -> None:
     workers = heard(heartbeat("w1", START), heartbeat("w2", START), ack("w1", START + 100))
     assert workers.settled(2, START, 10_000, START + 200) is None

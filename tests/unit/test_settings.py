@@ -58,6 +58,16 @@ def test_a_childs_environment_names_the_same_endpoints(tmp_path: Path) -> None:
     assert load(tmp_path / "none.toml", settings.environment()) == settings
 
 
+def test_a_child_gets_the_passwords_of_its_endpoints_and_not_those_of_our_own_environment(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "none.toml"
+    ours = {"HEADGATE_KAFKA_PASSWORD": "k", "HEADGATE_CLICKHOUSE_PASSWORD": "c"}
+    secret = load(file, ours)
+    assert load(file, secret.environment()) == secret
+    assert load(file, ours | Settings().environment()) == Settings()
+
+
 @pytest.mark.parametrize(
     ("toml", "found"),
     [
@@ -66,6 +76,7 @@ def test_a_childs_environment_names_the_same_endpoints(tmp_path: Path) -> None:
         ("[kafka]\nbrokers = 9092\n", "brokers"),
         ('[kafka]\nsecurity_protocol = "TLS"\n', "TLS"),
         ('[topics]\npartitions = "four"\n', "partitions"),
+        ("[streams]\nsession = 0\n", "$.streams.session"),
         ("[topics]\npartitions = 0\n", "Expected `int` >= 1 - at `$.topics.partitions`"),
         ('[topics]\nprefix = "a b."\n', "$.topics.prefix"),
         ("[kafak]\n", "kafak"),
@@ -81,14 +92,39 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(tmp_path: Path, toml: s
 
 
 @pytest.mark.parametrize(
-    "brokers", ["localhost", "localhost:", ":9092", "localhost:9092,", "http://localhost"]
+    "brokers",
+    ["localhost", "localhost:", ":9092", "localhost:9092,", "http://localhost", "localhost:70000"],
 )
 def test_a_kafka_endpoint_is_host_and_port(tmp_path: Path, brokers: str) -> None:
     with pytest.raises(HeadgateError, match=r"^Kafka endpoint: found .*expected host:port.*HEADGATE_KAFKA"):
         load(tmp_path / "none.toml", {"HEADGATE_KAFKA": brokers})
 
 
-@pytest.mark.parametrize("url", ["localhost:8123", "tcp://localhost:9000", "http://"])
+def test_a_file_that_is_not_utf8_is_one_line_that_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "headgate.toml"
+    file.write_bytes(b'[kafka]\nbrokers = "\xff"\n')
+    with pytest.raises(HeadgateError, match=r"^.*headgate\.toml: .*utf-8"):
+        load(file, {})
+
+
+def test_a_password_in_a_clickhouse_url_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    url = "http://someone:hush@localhost:8123"
+    with pytest.raises(HeadgateError, match="HEADGATE_CLICKHOUSE_PASSWORD") as caught:
+        load(tmp_path / "none.toml", {"HEADGATE_CLICKHOUSE": url})
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8123",
+        "tcp://localhost:9000",
+        "http://",
+        "http://localhost:http",
+        "http://h:70000",
+        "http://[",
+    ],
+)
 def test_a_clickhouse_endpoint_is_a_url(tmp_path: Path, url: str) -> None:
     with pytest.raises(
         HeadgateError, match=r"^ClickHouse endpoint: found .*expected http.*HEADGATE_CLICKHOUSE"

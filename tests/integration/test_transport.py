@@ -139,7 +139,8 @@ def of(entries: Iterable[dict[str, Any]], topic: Topic, partition: int) -> list[
 
 
 def producer(settings: Settings, **config: object) -> Producer:
-    return Producer(settings.kafka.librdkafka() | {"linger.ms": 5} | config)
+    """Idempotent, for the order of records is what these tests know them by: retries could change it."""
+    return Producer(settings.kafka.librdkafka() | {"linger.ms": 5, "enable.idempotence": True} | config)
 
 
 def produce(

@@ -17,7 +17,7 @@ ARGS ?=
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(VENV)/.requirements $(VENV)/.headgate $(VENV)/kafka/.resolved ## install everything into .venv (first of all targets, once)
+setup: $(VENV)/.requirements $(VENV)/.headgate $(VENV)/kafka/.resolved $(VENV)/.compiled ## install everything into .venv (first of all targets, once)
 
 demo: setup ## the whole loop on real data, live in the terminal: one release promoted, one rolled back (under 3 minutes)
 	@$(BIN)/headgate demo $(ARGS)
@@ -30,7 +30,7 @@ check: setup ## lint, formatting and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy --strict
 
-bench: setup ## measure: events/s, event to alert, decision to last ack (tests/bench/README.md has the figures)
+bench: setup ## measure: the join beside other people's, side by side, and a profile; ARGS names others (tests/bench/README.md)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 soak: setup ## run the long tests
@@ -52,6 +52,12 @@ $(VENV)/.requirements: requirements.lock | $(VENV)/bin/python
 $(VENV)/.headgate: pyproject.toml $(VENV)/.requirements
 	@echo "setup: the headgate command"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# Kept in __pycache__ by a digest of the sources: what has not changed is only loaded.
+$(VENV)/.compiled: $(wildcard streams/*.py streams/join/*.py streams/metrics/*.py schemas/*.py) $(VENV)/.headgate
+	@echo "setup: the join's machine code (a minute, the first time)"
+	@$(BIN)/python -m streams.join.compile
 	@touch $@
 
 $(VENV)/kafka/.resolved: infra/local/pom.xml | $(VENV)/bin/python

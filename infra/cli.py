@@ -51,6 +51,7 @@ COMMANDS = {
         Command("serve", "run a serving worker over a folder of models", "infra.commands.serve"),
         Command("policy", "check, publish and show what is watched and decided", "infra.commands.policy"),
         Command("release", "start, steer and follow the release of a version", "infra.commands.release"),
+        Command("profile", "make the reference that drift is measured against", "infra.commands.profile"),
         Command("check", "is everything reachable and as it should be?", "infra.commands.check"),
         Command("schema", "export the records' JSON Schemas", "infra.commands.schema"),
     )

@@ -120,8 +120,14 @@ def _array(value: list[str] | None) -> list[str]:
     return value or []
 
 
-def _references(profile: Profile) -> dict[str, list[int]]:
-    return {name: distribution.counts for name, distribution in profile.distributions().items()}
+def _of_distributions(field: str) -> Callable[[Profile], dict[str, object]]:
+    """A field of each distribution that has it, by feature."""
+
+    def convert(profile: Profile) -> dict[str, object]:
+        found = {name: getattr(one, field) for name, one in profile.distributions().items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    return convert
 
 
 def _precedence(offset: int) -> int:
@@ -151,7 +157,11 @@ PANES = Table(
         _column("sums", "Map(LowCardinality(String), Float64)"),
         _column("latency", "Map(Int32, UInt64)"),
         _column("click_delay", "Map(Int32, UInt64)"),
+        _column("positive_scores", "Map(Int32, UInt64)"),
+        _column("negative_scores", "Map(Int32, UInt64)"),
+        _column("reliability", "Map(Int32, Array(Float64))"),
         _column("features", "Map(LowCardinality(String), Array(UInt64))"),
+        _column("quality", "Map(LowCardinality(String), Array(UInt64))"),
         TOPIC_PARTITION,
     ),
     order_by=(
@@ -171,14 +181,40 @@ PROFILES = Table(
         _column("model", WORD),
         _column("version", WORD),
         _column("ts", TIME),
-        Column("features", "Map(String, Array(UInt64))", "record", _references),
+        Column("features", "Map(String, Array(UInt64))", "record", _of_distributions("counts")),
+        Column("edges", "Map(String, Array(Float64))", "record", _of_distributions("edges")),
+        Column("categories", "Map(String, Array(String))", "record", _of_distributions("categories")),
+        Column("lowest", "Map(String, Float64)", "record", _of_distributions("lowest")),
+        Column("highest", "Map(String, Float64)", "record", _of_distributions("highest")),
+        Column("deviation", "Map(String, Float64)", "record", _of_distributions("deviation")),
         Column("precedence", "UInt64", "topic_offset", _precedence),
     ),
     order_by=("model", "version"),
     version="precedence",
 )
-"""Reference distributions, the score's under the name `score`. The first record of a version holds:
-`precedence` falls with the offset."""
+"""Reference distributions, the score's under the name `score`; `features` are their counts. The first record
+of a version holds: `precedence` falls with the offset.
+"""
+
+DRIFT = Table(
+    "drift_log",
+    topics.DRIFT,
+    (
+        _column("model", WORD),
+        _column("version", WORD),
+        _column("arm", WORD),
+        _column("start", TIME),
+        _column("end", TIME),
+        _column("values", "Map(LowCardinality(String), Array(Float64))"),
+        _column("changed", "Map(LowCardinality(String), Array(String))"),
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "start", "version", "arm", "end"),
+    version="topic_offset",
+    primary_key=("model", "start"),
+    partition_by="toYYYYMM(start)",
+)
+"""What the change detectors saw in each final pane."""
 
 ALERTS = Table(
     "alerts_log",
@@ -325,7 +361,7 @@ PROGRESS = Table(
 )
 """How far each source partition is, by partition of `metrics.panes`."""
 
-TABLES = (PANES, PROFILES, ALERTS, RELEASES, ACKS, COMMANDS, POLICIES, SAMPLES, DEAD_LETTERS, PROGRESS)
+TABLES = (PANES, PROFILES, DRIFT, ALERTS, RELEASES, ACKS, COMMANDS, POLICIES, SAMPLES, DEAD_LETTERS, PROGRESS)
 """All tables, in the order in which a block of rows is inserted: progress after the panes that it speaks
 of."""
 
@@ -333,6 +369,7 @@ BY_RECORD: dict[type[msgspec.Struct], Table] = {
     records.Pane: PANES,
     records.Progress: PROGRESS,
     records.Profile: PROFILES,
+    records.Detection: DRIFT,
     records.Alert: ALERTS,
     records.Release: RELEASES,
     records.Ack: ACKS,

@@ -220,12 +220,23 @@ class Distribution(Record):
     """One feature's reference: `counts` of `edges` (numbers: len(edges) + 1 bins, half-open, `bisect_right`)
     or of `categories` (len(categories) + 1 bins, the last for any other word).
 
-    Bins are chosen by whoever makes the profile, by quantiles as a rule.
+    Bins are chosen by whoever makes the profile, by quantiles as a rule. Of numbers, `lowest` and `highest`
+    are the extremes and `deviation` the standard deviation, in the feature's unit.
     """
 
     counts: list[Count]
     edges: list[float] | None = None
     categories: list[str] | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    deviation: Annotated[float, Meta(ge=0)] | None = None
+
+
+QUALITY = ("values", "missing", "out_of_range", "type_errors", "unseen")
+"""What is counted of each feature: predictions, and those whose value is absent or null, beyond the
+reference's lowest or highest, of another type than the reference's, or a category that the reference does not
+know.
+"""
 
 
 Histogram = dict[Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)], Count]
@@ -240,8 +251,14 @@ class Pane(Record, tag_field="kind", tag="pane"):
     """`metrics.panes`: one series' tallies of one pane from one source partition, a full snapshot, no delta.
 
     The key of a snapshot is all fields from `model` to `part`; of one key the highest `snapshot` holds.
-    Snapshots of different source partitions and parts of one pane add up: `sums`, histogram bins, `features`'
-    counts and `buckets`.
+    Snapshots of different source partitions and parts of one pane add up: `sums`, histogram bins,
+    `reliability`, `features`' and `quality`'s counts and `buckets`.
+
+    Classification (`positive_scores`, `negative_scores`: pairs by `streams.metrics.scores.bin_of`;
+    `reliability`: by `streams.metrics.scores.tenth_of` the pairs, the sum of their scores and the positives
+    among them; and the sums that `streams.metrics.catalogue` calls final) is in final snapshots only.
+
+    `quality`: of each feature of the reference profile `QUALITY` counts.
 
     `part` is 0, but for counts of records that came when the pane of their Kafka timestamp was past: they
     stand in the pane all the same, in a part of their own, which is the start of the pane in which they came.
@@ -264,7 +281,11 @@ class Pane(Record, tag_field="kind", tag="pane"):
     sums: dict[str, float] = {}
     latency: Histogram = {}
     click_delay: Histogram = {}
+    positive_scores: Histogram = {}
+    negative_scores: Histogram = {}
+    reliability: dict[Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)], list[float]] = {}
     features: dict[str, list[Count]] = {}
+    quality: dict[str, list[Count]] = {}
     buckets: list[Count] = []
     bucket_sums: dict[str, list[float]] = {}
 
@@ -285,6 +306,24 @@ class Progress(Record, tag_field="kind", tag="progress"):
 
 
 PaneRecord = Pane | Progress
+
+
+class Detection(Record):
+    """`metrics.drift`: what the judge's change detectors saw in one final pane of one version and arm.
+
+    `values`: by metric, numerator and denominator. `changed`: by metric, the detectors that noticed a change
+    in this pane. Each pane stands here once, in the order of their time, so that detectors can be rebuilt
+    from it.
+    """
+
+    model: Name
+    version: Name
+    arm: str
+    start: Integer
+    end: Integer
+    values: dict[str, tuple[float, float]] = {}
+    changed: dict[str, list[str]] = {}
+
 
 Decoded = TypeVar("Decoded")
 
@@ -348,6 +387,7 @@ TYPES: dict[Topic, Any] = {
     topics.FEEDBACK: Feedback,
     topics.SAMPLES: Sample,
     topics.PANES: PaneRecord,
+    topics.DRIFT: Detection,
     topics.ALERTS: Alert,
     topics.POLICIES: PolicyRecord,
     topics.PROFILES: Profile,

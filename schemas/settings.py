@@ -2,8 +2,9 @@
 from here.
 
 Read from `headgate.toml` in the working directory, then from `HEADGATE_KAFKA` (`host:port,…`),
-`HEADGATE_CLICKHOUSE` (`http://host:port`), `HEADGATE_KAFKA_PASSWORD` and `HEADGATE_CLICKHOUSE_PASSWORD`, the
-later the stronger. Not for what is measured or decided: that is a policy (`policies.py`).
+`HEADGATE_CLICKHOUSE` (`http://host:port`), `HEADGATE_KAFKA_PASSWORD`, `HEADGATE_CLICKHOUSE_PASSWORD` and
+`HEADGATE_HEALTH` (`host:port`, or `off`), the later the stronger. Not for what is measured or decided: that
+is a policy (`policies.py`).
 """
 
 import os
@@ -22,10 +23,14 @@ FILE = Path("headgate.toml")
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 AtLeastOne = Annotated[int, Meta(ge=1)]
+Mebibytes = Annotated[int, Meta(ge=16)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 PORTS = 65_536
 """Ports are below."""
+
+OFF = "off"
+"""As an address of health checks: nowhere."""
 
 
 class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,11 +146,26 @@ class Streams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `session`: seconds without a sign of life after which the group gives a process's partitions to others
     (the broker sets bounds, 6 s and 30 min by default). `liveness`: seconds without progress, while there is
-    work, after which a process ends itself.
+    work, after which a process ends itself. `memory`: MiB that a join process may hold of pending events:
+    from half of it on it lets topics wait that are ahead, and where that is not enough it closes
+    the oldest panes early, as `incomplete`. `health`: where the first stage answers health checks, the next
+    one on the next port, and so on; `off` for nowhere. Whoever can reach it can read it: no secrets are told,
+    but topics and rates.
     """
 
     session: Seconds = 10.0
     liveness: Seconds = 60.0
+    memory: Mebibytes = 4096
+    health: str = "127.0.0.1:9400"
+
+    def health_address(self, number: int) -> tuple[str, int] | None:
+        """Host and port for the stage with this number (from 0 on); None for nowhere. Port 0, any free one,
+        stays 0.
+        """
+        if self.health == OFF:
+            return None
+        host, _, port = self.health.rpartition(":")
+        return host.strip("[]"), int(port) + number if int(port) else 0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,18 +200,29 @@ def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Settings
             settings = msgspec.toml.decode(file.read_bytes(), type=Settings)
         except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
             raise HeadgateError(f"{file}: {error}") from error
-    kafka, clickhouse = settings.kafka, settings.clickhouse
+    kafka, clickhouse, streams = settings.kafka, settings.clickhouse, settings.streams
     kafka = _override(kafka, environ, brokers="HEADGATE_KAFKA", sasl_password="HEADGATE_KAFKA_PASSWORD")
     clickhouse = _override(
         clickhouse, environ, url="HEADGATE_CLICKHOUSE", password="HEADGATE_CLICKHOUSE_PASSWORD"
     )
+    streams = _override(streams, environ, health="HEADGATE_HEALTH")
     _check(kafka, clickhouse)
-    return msgspec.structs.replace(settings, kafka=kafka, clickhouse=clickhouse)
+    _check_health(streams.health)
+    return msgspec.structs.replace(settings, kafka=kafka, clickhouse=clickhouse, streams=streams)
 
 
 def _override(section: Section, environ: Mapping[str, str], **variables: str) -> Section:
     found = {field: environ[name] for field, name in variables.items() if environ.get(name)}
     return msgspec.structs.replace(section, **found)
+
+
+def _check_health(health: str) -> None:
+    host, _, port = health.rpartition(":")
+    if health != OFF and (not host or not port.isdecimal() or int(port) >= PORTS):
+        raise HeadgateError(
+            f"address of health checks: found {health!r}, expected host:port or {OFF}; "
+            "set HEADGATE_HEALTH, or health under [streams] in headgate.toml"
+        )
 
 
 def _check(kafka: Kafka, clickhouse: ClickHouse) -> None:

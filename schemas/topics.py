@@ -1,5 +1,5 @@
 """The topics: what each is called, what keys it, how long it keeps its records. The contract's section 2 as a
-table.
+table, and one beside it: `metrics.drift`, between judge and sink, is internal as `metrics.panes` is.
 
 Creating them is `infra/topics.py`'s work; this file touches no broker.
 """
@@ -51,6 +51,7 @@ PREDICTIONS = Topic("inference.predictions", "request_id", Cleanup.DELETE, event
 FEEDBACK = Topic("feedback.events", "request_id", Cleanup.DELETE, event=True)
 SAMPLES = Topic("metrics.samples", "model", Cleanup.DELETE)
 PANES = Topic("metrics.panes", "model", Cleanup.DELETE)
+DRIFT = Topic("metrics.drift", "model", Cleanup.DELETE)
 ALERTS = Topic("alerts", "model", Cleanup.DELETE)
 POLICIES = Topic("control.policies", "model", Cleanup.KEEP)
 PROFILES = Topic("control.profiles", "model/version", Cleanup.COMPACT)
@@ -65,6 +66,7 @@ ALL = (
     *EVENTS,
     SAMPLES,
     PANES,
+    DRIFT,
     ALERTS,
     POLICIES,
     PROFILES,

@@ -25,8 +25,10 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.driver import Batch, Driver
 from streams.garbage import Garbage
+from streams.health import Checkup, Health
 from streams.liveness import Liveness, Vitals
-from streams.registry import group
+from streams.probes import serve
+from streams.registry import group, number
 from streams.stage import Stage
 from streams.transport import BatchConsumer, BatchTransport
 
@@ -35,7 +37,12 @@ log = logging.getLogger(__name__)
 TICK = 0.1
 SURVEY = 1.0
 COMMIT = 1.0
-"""Seconds between ticks, questions for the ends of the logs, and commits."""
+REPORT = 1.0
+"""Seconds between ticks, questions for the ends of the logs, commits, and reports to who asks for health."""
+EARLY = 0.5
+"""A process says that it is not healthy after this part of the patience after which it ends."""
+STUCK = 5.0
+"""Seconds without a report, at least, after which the event loop counts as stuck: a call may take one."""
 BACKOFF = 10.0
 """Longest pause, in seconds, between two attempts to reach Kafka."""
 ENDING = 20
@@ -67,7 +74,7 @@ class StageApp(faust.App):
     logger = logging.getLogger("faust")
     consumer: BatchConsumer
 
-    def __init__(self, stage: Stage, settings: Settings) -> None:
+    def __init__(self, stage: Stage, settings: Settings, health: Health) -> None:
         super().__init__(
             group(stage.name, settings),
             broker="aiokafka://",
@@ -83,10 +90,13 @@ class StageApp(faust.App):
         self.transport = BatchTransport(self, self.driver, settings, self.fail)
         self._brokers = settings.kafka.brokers
         self._liveness = Liveness(settings.streams.liveness)
+        patience = settings.streams.liveness * EARLY
+        self._checkup = Checkup(self.driver, patience, self._brokers, time.monotonic())
+        self._health = health
         self._garbage = Garbage()
         names = [topic.full_name(settings.topics) for topic in stage.topics]
         self.agent(self.topic(*names, schema=_AsIs()), name=stage.name)(self._process)
-        for task in (self._tick, self._watch):
+        for task in (self._tick, self._watch, self._report):
             self.task(task)
 
     async def fail(self, error: BaseException) -> None:
@@ -115,6 +125,7 @@ class StageApp(faust.App):
             except Exception as error:
                 await self.fail(error)
                 return
+            self.consumer.hold()
 
     async def _tick(self) -> None:
         while not self.should_stop:
@@ -123,6 +134,7 @@ class StageApp(faust.App):
             except Exception as error:
                 await self.fail(error)
                 return
+            self.consumer.hold()
             self._garbage.collect(time.monotonic())
             await self.sleep(TICK)
 
@@ -137,18 +149,29 @@ class StageApp(faust.App):
                     log.warning("Kafka at %s does not answer; waiting for it", self._brokers)
                 answering = False
                 self._liveness.unknown()
+                self._checkup.broker_is_silent()
             else:
                 if not answering:
                     log.info("Kafka at %s answers again", self._brokers)
                 answering = True
-                if wrong := self._liveness.observe(time.monotonic(), self._vitals()):
+                now, vitals = time.monotonic(), self._vitals()
+                self._checkup.broker_answers(now, vitals)
+                if wrong := self._liveness.observe(now, vitals):
                     await self.fail(RuntimeError(wrong))
                     return
             await self.sleep(SURVEY)
 
     def _vitals(self) -> Vitals:
         driver = self.driver
-        return Vitals(driver.lag, driver.moves, bool(driver.due()), driver.commits, driver.busy_since)
+        return Vitals(
+            driver.lag, driver.moves, bool(driver.due()), driver.commits, driver.busy_since, driver.held_back
+        )
+
+    async def _report(self) -> None:
+        """Tells how things stand to who asks for health."""
+        while not self.should_stop:
+            self._health.tell(self._checkup.report(time.monotonic()))
+            await self.sleep(REPORT)
 
     async def on_stop(self) -> None:
         """The last call of the stage and the last commit; then Faust leaves the group."""
@@ -176,13 +199,15 @@ async def _live(stage: Stage, settings: Settings) -> int:
         told_to_stop.set()
         signal.alarm(ENDING)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    for signal_ in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_, stop)
+    health = Health(stage.name, max(settings.streams.liveness * EARLY, STUCK))
+    serve(health, settings.streams.health_address(number(stage.name)))
     try:
-        await _first(told_to_stop.wait(), _await_topics(stage.topics, settings))
+        await _first(told_to_stop.wait(), _await_topics(stage.topics, settings, health))
         if told_to_stop.is_set():
             return 0
-        app = StageApp(stage, settings)
+        app = StageApp(stage, settings, health)
         await _first(told_to_stop.wait(), app.failed.wait(), app.work())
         signal.alarm(ENDING)
         await app.stop()
@@ -212,7 +237,7 @@ def _report(failure: BaseException | None) -> int:
     return 1
 
 
-async def _await_topics(topics: Sequence[Topic], settings: Settings) -> None:
+async def _await_topics(topics: Sequence[Topic], settings: Settings, health: Health) -> None:
     """Returns once the broker answers and has the topics. Says once what it waits for."""
     names = [topic.full_name(settings.topics) for topic in topics]
     said, pause = "", 0.5
@@ -229,6 +254,7 @@ async def _await_topics(topics: Sequence[Topic], settings: Settings) -> None:
                 return
             waits_for = f"Kafka at {settings.kafka.brokers} has no topic {', '.join(missing)}"
             hint = " (`headgate up` creates them, `headgate check` says what else is missing)"
+        health.waits_for = waits_for
         if waits_for != said:
             log.warning("%s; waiting for it%s", waits_for, hint)
             said = waits_for

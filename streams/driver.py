@@ -8,19 +8,23 @@ event loop.
 import asyncio
 import logging
 import time
-from bisect import bisect_left
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from operator import attrgetter
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streams.stage import Assigned, Committed, Reading, Record, Stage, TopicPartition
+from streams.columns import Records
+from streams.stage import Assigned, Committed, Reading, Stage, TopicPartition
 
 log = logging.getLogger(__name__)
 
 GRACE = 5.0
 """Seconds that a rebalance waits for the call of the stage that is under way."""
+CALL = 0.1
+"""Seconds that a call of the stage should take: ticks, rebalances and other partitions wait for it."""
+FEWEST, FIRST, MOST = 1_000, 10_000, 50_000
+"""Records that a call is given at most: bounds, whatever time it takes, and where that is not known yet."""
 
 
 class Batch(NamedTuple):
@@ -32,7 +36,7 @@ class Batch(NamedTuple):
     """
 
     partition: TopicPartition
-    records: Sequence[Record]
+    records: Records
     start: int
     end: int
     stamp: int
@@ -56,12 +60,21 @@ class LostRecordsError(Exception):
 @dataclass
 class Owned:
     """A partition of ours: all below `position` has been processed; `committed` is what the broker last
-    took."""
+    took. When it became ours, it was to be read from `first`, and its log ended at `until`. `waiting` are
+    batches that the stage has not taken whole, in the log's order."""
 
     position: int
     end: int
     asked: int
     committed: Committed | None
+    first: int
+    until: int
+    waiting: deque[Batch] = field(default_factory=deque)
+
+    @property
+    def lag(self) -> int:
+        """How many offsets are still to be read."""
+        return max(0, self.end - self.position)
 
 
 class Driver:
@@ -76,25 +89,47 @@ class Driver:
         """Counts every advance of a position."""
         self.commits = 0
         """Counts every commit that the broker took."""
+        self.records: Counter[str] = Counter()
+        """Counts the records that were processed, by topic."""
+        self.held: frozenset[TopicPartition] = frozenset()
+        """Partitions that the stage wants nothing of for now; what has been fetched of them waits here."""
         self._owned: dict[TopicPartition, Owned] = {}
         self._generation = 0
         self._stamp = 0
+        self._portion = FIRST
+        self._current: TopicPartition | None = None
         self._lock = asyncio.Lock()
 
     @property
     def lag(self) -> int:
         """How many offsets are still to be read, as of the last survey."""
-        return sum(max(0, owned.end - owned.position) for owned in self._owned.values())
+        return sum(owned.lag for owned in self._owned.values())
+
+    @property
+    def held_back(self) -> int:
+        """How many of those the stage wants to wait."""
+        return sum(self._owned[partition].lag for partition in self.held)
 
     def positions(self) -> dict[TopicPartition, int]:
         """The owned partitions, and where each is to be read on."""
         return {partition: owned.position for partition, owned in self._owned.items()}
+
+    @property
+    def settled(self) -> bool:
+        """Whether the group has dealt out its partitions, be it none to us."""
+        return self._generation > 0
+
+    def owned(self) -> Mapping[TopicPartition, Owned]:
+        """The owned partitions as they stand, to be looked at only."""
+        return self._owned
 
     # Rebalances
 
     def discard_in_flight(self) -> int:
         """From now on batches of earlier seeks are dropped. Answers the stamp of the next seek."""
         self._stamp += 1
+        for owned in self._owned.values():
+            owned.waiting.clear()
         return self._stamp
 
     @asynccontextmanager
@@ -135,38 +170,68 @@ class Driver:
         lost = self._owned.keys() - set(staying)
         for partition in lost:
             del self._owned[partition]
+        self.held -= lost
         self._generation = generation
         if lost:
             self.stage.revoked(lost)
         for partition, standing in fresh.items():
-            self._owned[partition] = Owned(first_offset(standing), standing.end, asked, standing.committed)
+            first, end = first_offset(standing), standing.end
+            self._owned[partition] = Owned(first, end, asked, standing.committed, first, end)
         if fresh:
             self.stage.assigned(fresh)
+        self._ask_what_is_held()
 
     # Calls of the stage
 
     async def process(self, batch: Batch) -> None:
-        """Hands over what the stage has not seen of a batch. Raises what the stage raises, and
-        `LostRecordsError`."""
+        """Hands over what the stage has not seen of a batch, unless it holds the partition back: then the
+        batch waits. Raises what the stage raises, and `LostRecordsError`."""
+        owned = self._owned.get(batch.partition)
+        if owned is None or batch.stamp != self._stamp:
+            return
+        owned.waiting.append(batch)
+        self._current = batch.partition
+        while await self._feed(batch.partition):
+            pass
+        self._current = None
+
+    async def _feed(self, partition: TopicPartition) -> bool:
+        """One call of the stage with what waits of a partition. Answers whether more does."""
         async with self._lock:
-            owned = self._owned.get(batch.partition)
-            if owned is None or batch.stamp != self._stamp or self.failure is not None:
-                return
+            owned = self._owned.get(partition)
+            if owned is None or not owned.waiting or partition in self.held or self.failure is not None:
+                return False
+            batch = owned.waiting[0]
             if batch.start > owned.position:
                 raise LostRecordsError(
-                    f"{batch.partition}: a batch starts at offset {batch.start}, expected {owned.position}"
+                    f"{partition}: a batch starts at offset {batch.start}, expected {owned.position}"
                 )
-            seen = bisect_left(batch.records, owned.position, key=attrgetter("offset"))
-            records = batch.records[seen:] if seen else batch.records
+            rest = batch.records.since(owned.position)
+            records = rest[: self._portion]
             if records:
+                began = time.monotonic()
                 with self._call():
-                    await self.stage.process(batch.partition, records)
-            if self._owned.get(batch.partition) is owned and batch.end > owned.position:
-                owned.position = batch.end
+                    await self.stage.process(partition, records)
+                self._pace(len(records), time.monotonic() - began)
+                self.records[partition.topic] += len(records)
+            whole = len(records) == len(rest)
+            position = batch.end if whole else int(records.offsets[-1]) + 1
+            # Meanwhile the partition may have gone, and come back as another one; or been sought anew.
+            if self._owned.get(partition) is owned and position > owned.position:
+                owned.position = position
                 self.moves += 1
+            if whole and owned.waiting and owned.waiting[0] is batch:
+                owned.waiting.popleft()
+            self._ask_what_is_held()
+            return bool(owned.waiting)
+
+    def _pace(self, records: int, took: float) -> None:
+        """Gives the next call as many records as, by this one, it can take in its time."""
+        self._portion = min(max(int(records * CALL / max(took, 1e-6)), FEWEST), MOST)
 
     async def tick(self) -> None:
-        """Lets the stage work, if it owns anything. Raises what the stage raises."""
+        """Lets the stage work, if it owns anything; then feeds it what waits for partitions that it has let
+        go. Raises what the stage raises."""
         async with self._lock:
             if not self._owned or self.failure is not None:
                 return
@@ -176,6 +241,10 @@ class Driver:
             }
             with self._call():
                 await self.stage.tick(readings, time.time_ns() // 1_000_000)
+            self._ask_what_is_held()
+        for partition, owned in list(self._owned.items()):
+            if owned.waiting and partition not in self.held and partition != self._current:
+                await self._feed(partition)
 
     async def close(self) -> None:
         """The last call of the stage, where it has not failed; batches that still come are dropped."""
@@ -184,6 +253,9 @@ class Driver:
             if self.failure is None:
                 with self._call():
                     await self.stage.close()
+
+    def _ask_what_is_held(self) -> None:
+        self.held = frozenset(self.stage.held()) & self._owned.keys()
 
     @contextmanager
     def _call(self) -> Iterator[None]:

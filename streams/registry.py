@@ -25,6 +25,11 @@ def require_known(names: Iterable[str]) -> None:
             raise HeadgateError(f"no stage is called {name!r}; expected {', '.join(STAGES)}")
 
 
+def number(stage: str) -> int:
+    """The stage's place among all, from 0 on; 0 for one that is not among them."""
+    return list(STAGES).index(stage) if stage in STAGES else 0
+
+
 def group(stage: str, settings: Settings) -> str:
     """The consumer group of a stage."""
     return f"{settings.topics.prefix}headgate-{stage}"

@@ -35,6 +35,7 @@ from schemas.records import (
 from schemas.settings import Settings
 from streams.letters import dead_letter
 from streams.log import Output
+from streams.metrics.samples import event_time
 from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
 from streams.storage.writer import AwayError, Writer
 
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 
 TOPICS = (
     topics.PANES,
+    topics.DRIFT,
     topics.ALERTS,
     topics.RELEASES,
     topics.ACKS,
@@ -97,7 +99,8 @@ class SinkStage:
         self._writing = Block()
         self._task: asyncio.Task[None] | None = None
         self._last = 0
-        self._unread = 0
+        self._rows = self._letters = self._unread = 0
+        self._away_since: float | None = None
 
     def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
         """Nothing is known of the new partitions but that all below the committed offset is in ClickHouse."""
@@ -120,6 +123,10 @@ class SinkStage:
         # Only now: `safe` must not pass what has been processed, and this block has the last of the rows.
         self._gathered.offsets[owned] = records[-1].offset + 1
 
+    def held(self) -> Collection[TopicPartition]:
+        """Nothing is ever held back."""
+        return ()
+
     async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
         """Has what is gathered written, at intervals. The first call connects, and brings the database up to
         date."""
@@ -137,6 +144,17 @@ class SinkStage:
         """The offset after the last record that is in ClickHouse, or in `dead.letters`."""
         owned = self._owned.get(partition)
         return None if owned is None or owned.safe is None else Committed(owned.safe, "")
+
+    def vitals(self) -> dict[str, float]:
+        """See `streams.health.VITALS`."""
+        away = 0.0 if self._away_since is None else time.monotonic() - self._away_since
+        waiting = sum(len(rows) for block in (self._gathered, self._writing) for rows in block.rows.values())
+        return {
+            "clickhouse_away_seconds": away,
+            "dead_letters_total": self._letters + self._unread,
+            "gathered_rows": waiting,
+            "rows_total": self._rows,
+        }
 
     async def close(self) -> None:
         """Writes what is gathered, if ClickHouse takes it in `FAREWELL` seconds."""
@@ -160,6 +178,8 @@ class SinkStage:
         else:
             if isinstance(decoded, Pane):  # the users' buckets are much of a pane, and only the judge's
                 decoded.buckets, decoded.bucket_sums = [], {}
+            if isinstance(decoded, Sample):
+                decoded.ts = event_time(decoded, record.timestamp)
             row = Stored(decoded, partition.partition, record.offset)
             self._gathered.rows[BY_RECORD[type(decoded)]].append(row)
         self._gathered.size += len(record.value or b"")
@@ -172,6 +192,7 @@ class SinkStage:
                 "%s, offset %d: %s; unreadable so far: %d", partition, record.offset, reason, self._unread
             )
             return
+        self._letters += 1
         letter = dead_letter(self.name, partition, record, reason, time.time_ns() // 1_000_000)
         self._output.send(topics.DEAD_LETTERS, letter.key, ENCODER.encode(letter))
 
@@ -203,24 +224,26 @@ class SinkStage:
         for owned, offset in block.offsets.items():
             owned.safe = offset
         block.offsets.clear()
+        self._rows += sum(map(len, block.rows.values()))
+        block.rows.clear()
 
     async def _insert(self, rows: Mapping[Table, Sequence[Stored]]) -> None:
         """Tries until ClickHouse has taken the rows. Says once that it does not, and once that it does
         again."""
-        away_since: float | None = None
         pause = SHORTEST
         while True:
             try:
                 await asyncio.to_thread(self._writer.write, rows)
             except AwayError as error:
-                if away_since is None:
-                    away_since = time.monotonic()
+                if self._away_since is None:
+                    self._away_since = time.monotonic()
                     log.warning("ClickHouse takes no rows; trying again until it does: %s", error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST)
             else:
-                if away_since is not None:
-                    log.info("ClickHouse takes rows again, after %.1f s", time.monotonic() - away_since)
+                if self._away_since is not None:
+                    log.info("ClickHouse takes rows again, after %.1f s", time.monotonic() - self._away_since)
+                self._away_since = None
                 return
 
 

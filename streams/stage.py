@@ -10,6 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from schemas.topics import Topic
+from streams.columns import Record, Records
+
+__all__ = ["Assigned", "Committed", "Reading", "Record", "Records", "Stage", "TopicPartition"]
 
 
 class TopicPartition(NamedTuple):
@@ -19,21 +22,6 @@ class TopicPartition(NamedTuple):
 
     topic: str
     partition: int
-
-
-class Record(Protocol):
-    """A record as the Kafka clients hand it over. `timestamp` is Kafka's, in ms."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 class Committed(NamedTuple):
@@ -100,9 +88,15 @@ class Stage(Protocol):
         """
         ...
 
-    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+    async def process(self, partition: TopicPartition, records: Records) -> None:
         """The next records of a partition, in offset order, without gaps in time but perhaps in offsets; at
         least one.
+        """
+        ...
+
+    def held(self) -> Collection[TopicPartition]:
+        """Owned partitions that shall not be fed for now. Asked after every call; what follows of them is
+        kept, or fetched again, and comes when they are no longer among these.
         """
         ...
 
@@ -114,6 +108,11 @@ class Stage(Protocol):
         """What to commit for an owned partition: everything below is no longer needed, and its output is
         flushed. None: leave as it is.
         """
+        ...
+
+    def vitals(self) -> Mapping[str, float]:
+        """How it stands, by the names of `streams.health.VITALS`; may be called at any time and must be
+        quick."""
         ...
 
     async def close(self) -> None:

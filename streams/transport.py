@@ -2,15 +2,17 @@
 stage, not what was acknowledged.
 
 Stock Faust makes four asyncio tasks a record and commits what its agents have acknowledged. Here a message
-carries all records of a partition that a fetch brought (`driver.Batch`), keys and values raw, and what is
-committed is what the stage calls safe, with its note. These parts belong together; changing one alone loses
-or doubles records:
+carries what a fetch brought of a partition, as columns (`driver.Batch`, `fetch.py`), and what is committed is
+what the stage calls safe, with its note. These parts belong together; changing one alone loses or doubles
+records:
 
 - `BatchThread.getmany` makes batches, each knowing where it starts and which seek it follows;
 - `BatchConsumer.perform_seek` seeks to what the driver holds, where stock Faust seeks every partition back to
   its commit;
 - `BatchConsumer.force_commit` and `BatchThread.commit` commit offset and note as the stage answers, in the
   generation that owns them;
+- `BatchConsumer.hold` has aiokafka fetch nothing of partitions that the stage holds back; what is fetched
+  already waits in the driver;
 - `ack`, `_add_gap` and the buffer callbacks do nothing: there is no other book of offsets than the driver's.
 
 Of a rebalance everything is told to the driver before Faust goes on with it.
@@ -32,8 +34,11 @@ from faust.transport.drivers import aiokafka as driver_module
 from faust.types import TP, AppT, ConsumerMessage, Message
 from yarl import URL
 
+from schemas.errors import HeadgateError
 from schemas.settings import Settings
+from streams import fetch
 from streams.assignor import CopartitionedAssignor
+from streams.columns import Records
 from streams.driver import Batch, Driver, Survey
 from streams.stage import Assigned, Committed, TopicPartition
 
@@ -41,11 +46,11 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-MAX_PARTITION_BYTES = 2 << 20
+MAX_PARTITION_BYTES = 4 << 20
 """What one fetch brings of one partition at most, as compressed as it was produced."""
 MAX_FETCH_BYTES = 32 << 20
-MAX_RECORDS = 10_000
-"""What a batch has at most: a tick waits for no more than that to be processed."""
+MAX_BATCHES = 8
+"""Batches that are made of what was fetched before the stage is given them; each is bounded by `fetch.py`."""
 FETCH_WAIT_MS = 100
 """How long the broker waits for data. A partition that was just emptied waits as long for its next fetch
 where the others are idle."""
@@ -70,6 +75,7 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
         self._stamp = 0
         self._delivered: dict[KafkaPartition, int] = {}
         self._generation = 0
+        self._held: frozenset[KafkaPartition] = frozenset()
 
     async def on_thread_stop(self) -> None:
         """Leaves the group and closes the consumer."""
@@ -86,6 +92,7 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver_module.Transport) -> aiokafka.AIOKafkaConsumer:
         settings = self.consumer.transport.settings
         session = settings.streams.session
+        fetch.install()
         return aiokafka.AIOKafkaConsumer(
             **settings.kafka.aiokafka(),
             client_id=self.app.conf.id,
@@ -97,7 +104,7 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
             max_partition_fetch_bytes=MAX_PARTITION_BYTES,
             fetch_max_bytes=MAX_FETCH_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
-            max_poll_records=MAX_RECORDS,
+            max_poll_records=MAX_BATCHES,
             session_timeout_ms=int(session * 1000),
             heartbeat_interval_ms=int(session * 1000 / 5),
             rebalance_timeout_ms=REBALANCE_MS,
@@ -122,16 +129,41 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
             # A partition without a commit, before we sought: `perform_seek` does so for every partition
             # before anything counts.
             return {}
+        except HeadgateError as error:
+            # A damaged log. Faust would say so with three tracebacks; a person needs the line that ends the
+            # process.
+            asyncio.run_coroutine_threadsafe(self.consumer.fail(error), self.parent_loop)
+            await asyncio.sleep(timeout or 0)
+            return {}
         batches: dict[TP, list[Batch]] = {}
-        for partition, records in fetched.items():
+        pieces: list[Records]
+        for partition, pieces in fetched.items():
             start = self._delivered.get(partition)
             if start is None:
                 continue
-            end = max(records[-1].offset + 1, await consumer.position(partition))
-            self._delivered[partition] = end
-            batch = Batch(self.consumer.contract_name(partition), records, start, end, self._stamp)
-            batches[ensure_TP(partition)] = [batch]
+            ends = [int(records.offsets[-1]) + 1 for records in pieces]
+            ends[-1] = max(ends[-1], await consumer.position(partition))
+            self._delivered[partition] = ends[-1]
+            name = self.consumer.contract_name(partition)
+            batches[ensure_TP(partition)] = [
+                Batch(name, records, first, end, self._stamp)
+                for records, first, end in zip(pieces, [start, *ends], ends, strict=False)
+            ]
         return batches
+
+    def hold(self, partitions: frozenset[KafkaPartition]) -> None:
+        """From any thread: fetches nothing of these partitions, and of the others again."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the thread has ended
+            self.thread_loop.call_soon_threadsafe(self._hold, partitions)
+
+    def _hold(self, partitions: frozenset[KafkaPartition]) -> None:
+        """Pauses and resumes. aiokafka forgets pauses with each rebalance; `seek_all` follows on every
+        one."""
+        self._held = partitions
+        if self._consumer is not None:
+            assigned, paused = self._consumer.assignment(), self._consumer.paused()
+            self._consumer.pause(*((partitions & assigned) - paused))
+            self._consumer.resume(*(paused - partitions))
 
     async def seek_all(self, positions: Mapping[KafkaPartition, int], stamp: int) -> None:
         """Seeks those partitions that are assigned. Without suspension: no fetch comes between."""
@@ -141,6 +173,7 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
         for partition in consumer.assignment() & positions.keys():
             consumer.seek(partition, positions[partition])
             self._delivered[partition] = positions[partition]
+        self._hold(self._held)
 
     async def survey(self) -> tuple[int, dict[KafkaPartition, Survey]]:
         """How all partitions stand that were sought to, and after which seek."""
@@ -212,6 +245,7 @@ class BatchConsumer(driver_module.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.driver = self.transport.driver
+        self._held: frozenset[TopicPartition] = frozenset()
         self._committing = asyncio.Lock()
         self._commits_fail = False
         self._prefix = self.transport.settings.topics.prefix
@@ -230,9 +264,9 @@ class BatchConsumer(driver_module.Consumer):
     # Messages
 
     def _to_message(self, tp: TP, record: Batch) -> ConsumerMessage:
-        last = record.records[-1]
+        offset, timestamp = int(record.records.offsets[-1]), int(record.records.timestamps[-1])
         message = ConsumerMessage(
-            tp.topic, tp.partition, last.offset, last.timestamp / 1000, 0, [], None, None, None, tp=tp,
+            tp.topic, tp.partition, offset, timestamp / 1000, 0, [], None, None, None, tp=tp,
             generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
         message.value = cast(Any, record)
@@ -254,8 +288,19 @@ class BatchConsumer(driver_module.Consumer):
     def on_buffer_drop(self, tp: TP) -> None:
         """See `on_buffer_full`."""
 
-    def verify_event_path(self, now: float, tp: TP) -> None:
-        """`liveness.py` judges that."""
+    async def verify_all_partitions_active(self) -> None:
+        """`liveness.py` judges that. Stock Faust asks even a consumer that has not started yet, and dies of
+        it."""
+
+    async def fail(self, error: Exception) -> None:
+        """Stops the process."""
+        await self.transport.on_failure(error)
+
+    def hold(self) -> None:
+        """Has nothing fetched of the partitions that the stage holds back, and of the others again."""
+        if self.driver.held != self._held:
+            self._held = self.driver.held
+            self._thread.hold(frozenset(map(self.full_name, self._held)))
 
     # Rebalances
 
@@ -302,6 +347,7 @@ class BatchConsumer(driver_module.Consumer):
 
     async def perform_seek(self) -> None:
         """Seeks every partition to where the stage has read to."""
+        self.hold()
         positions = {
             self.full_name(partition): offset for partition, offset in self.driver.positions().items()
         }

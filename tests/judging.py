@@ -11,6 +11,7 @@ from schemas.records import BUCKETS, Ack, Alert, Command, CommandRecord, Mode, P
 from schemas.timeline import Timeline
 from streams.judge.checkpoint import Checkpoint
 from streams.judge.core import Decisions, Judge
+from streams.metrics.profiles import Profiles
 
 START = 1_800_000_000_000
 PANE = 1_000
@@ -61,7 +62,8 @@ class World:
         timeline = Timeline()
         timeline.add(self.policy, START)
         self._timeline = timeline
-        self.judge = Judge(0, timeline)
+        self.profiles = Profiles()
+        self.judge = Judge(0, timeline, profiles=self.profiles)
 
     @property
     def release(self) -> Release:
@@ -72,7 +74,7 @@ class World:
         """Another judge takes over: it knows the last release record and checkpoint, and reads all commands
         again.
         """
-        self.judge = Judge(0, self._timeline)
+        self.judge = Judge(0, self._timeline, profiles=self.profiles)
         for checkpoint in self.checkpoints:
             self.judge.recall(checkpoint)
         if self.releases:

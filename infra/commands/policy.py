@@ -1,6 +1,7 @@
 """`headgate policy`: from a file that people edit to the log that every stage and worker follows."""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.action == "show":
         return _show(settings, arguments.model, arguments.json)
     loaded = policy_files.load(arguments.files, check.mistakes)
+    for file, policy in zip(arguments.files, loaded, strict=True):
+        for note in check.notes(policy):
+            print(f"{file}: note: {note}", file=sys.stderr)
     if arguments.action == "check":
         for file, policy in zip(arguments.files, loaded, strict=True):
             print(f"{file}: a sound policy for {policy.model}")

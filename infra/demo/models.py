@@ -18,10 +18,11 @@ import numpy as np
 import onnx
 
 from infra.demo import graph, ranker
-from infra.demo.movielens import CACHE, MovieLens, Ratings
+from infra.demo.movielens import MovieLens, Ratings
 from infra.demo.profile import profile
 from infra.demo.ranker import Ranker
 from infra.demo.visits import FIRST, HISTORY, SECOND, before
+from infra.demo.wheels import CACHE
 from schemas.errors import HeadgateError
 from schemas.records import Profile
 

@@ -1,19 +1,11 @@
-"""MovieLens-100K, read out of the wheel of recbole that carries it.
+"""MovieLens-100K, read out of the wheel of recbole that carries it (`recbole.txt`, see `wheels.py`).
 
-100,000 ratings of 1,682 films by 943 users in 1997 and 1998.
-
-The wheel is downloaded once, by pip, pinned by its hash (`recbole.txt`), into a cache beside the environment.
-It is never installed or unpacked, and nothing of it is imported. Not for splitting or sampling: that is
+100,000 ratings of 1,682 films by 943 users in 1997 and 1998. Not for splitting or sampling: that is
 `visits.py`.
 
 F. Maxwell Harper and Joseph A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
 """
 
-import hashlib
-import re
-import subprocess
-import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from infra.demo import wheels
+from infra.demo.wheels import CACHE, Pin
 from schemas.errors import HeadgateError
 
 Ints = npt.NDArray[np.int64]
-
-CACHE = Path(sys.prefix) / "data"
-"""Beside the environment: it goes when that goes, and is downloaded once for all of its runs."""
 
 PIN = Path(__file__).with_name("recbole.txt")
 FOLDER = "recbole/dataset_example/ml-100k"
@@ -74,45 +65,15 @@ class MovieLens(NamedTuple):
     items: dict[int, Item]
 
 
-class Pin(NamedTuple):
-    """The one file that is trusted."""
-
-    name: str
-    version: str
-    sha256: str
-
-    @property
-    def wheel(self) -> str:
-        """The wheel's file name."""
-        return f"{self.name}-{self.version}-py3-none-any.whl"
-
-
 def pin(requirements: Path = PIN) -> Pin:
-    """The pinned wheel, from a requirements file with one `name==version --hash=sha256:…`."""
-    found = re.search(r"^(\S+)==(\S+) --hash=sha256:([0-9a-f]{64})$", requirements.read_text(), re.MULTILINE)
-    if found is None:
-        raise HeadgateError(f"{requirements}: found no line name==version --hash=sha256:…, expected one")
-    return Pin(*found.groups())
+    """The wheel that holds the data."""
+    return wheels.pin(requirements)
 
 
 def fetch(cache: Path = CACHE) -> Path:
-    """The wheel's path in `cache`; downloaded where it is not there yet, or is not what was pinned.
-
-    Raises `HeadgateError` where it can neither be found nor be downloaded.
-    """
-    pinned = pin()
-    wheel = cache / pinned.wheel
-    if wheel.exists() and _sha256(wheel) == pinned.sha256:
-        return wheel
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            _download(Path(folder))
-            # Renaming is atomic: of two processes that download at once, neither sees half a file.
-            (Path(folder) / pinned.wheel).replace(wheel)
-    except OSError as error:
-        raise HeadgateError(f"{wheel}: cannot keep the data there ({error}); is it writable?") from error
-    return wheel
+    """The wheel's path in `cache`, downloaded where need be. Raises `HeadgateError` where that cannot be
+    done."""
+    return wheels.fetch(PIN, cache)
 
 
 def load(wheel: Path) -> MovieLens:
@@ -120,17 +81,8 @@ def load(wheel: Path) -> MovieLens:
 
     Raises `HeadgateError` where it is not, byte for byte, the one that is pinned.
     """
-    expected = pin().sha256
-    try:
-        found = _sha256(wheel)
-        if found != expected:
-            raise HeadgateError(
-                f"{wheel}: found sha256 {found}, expected {expected}; delete it, it is downloaded again"
-            )
-        with zipfile.ZipFile(wheel) as archive:
-            return read(archive)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise HeadgateError(f"{wheel}: {error}") from error
+    with wheels.opened(PIN, wheel) as archive:
+        return read(archive)
 
 
 def read(archive: zipfile.ZipFile) -> MovieLens:
@@ -139,19 +91,6 @@ def read(archive: zipfile.ZipFile) -> MovieLens:
     Raises `HeadgateError` that names file, line, what was found and what was expected.
     """
     return MovieLens(_ratings(archive), _users(archive), _items(archive))
-
-
-def _download(folder: Path) -> None:
-    options = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes")
-    command = [sys.executable, "-m", "pip", "download", *options, "-r", str(PIN), "--dest", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["no reason given"]
-        raise HeadgateError(f"the demo's data ({PIN.name}) cannot be downloaded: pip says: {said[-1]}")
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _ratings(archive: zipfile.ZipFile) -> Ratings:

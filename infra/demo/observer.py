@@ -35,7 +35,7 @@ GROUP BY version, metric ORDER BY version, metric"""
 DRIFT = """\
 SELECT version, argMax(feature, psi), max(psi) FROM (
     SELECT version, feature, avg(value) AS psi FROM drift
-    WHERE model = {model:String} AND pane >= now64(3) - 30 GROUP BY version, feature
+    WHERE model = {model:String} AND method = 'psi' AND pane >= now64(3) - 30 GROUP BY version, feature
 ) GROUP BY version"""
 
 LOST = """\

@@ -1,19 +1,15 @@
 """Reference profiles of the demo's models: how features and scores were distributed in training.
 
-What `streams` compares live traffic with, to tell drift. Numbers are binned by their tenths, words by
-themselves.
+What `streams` compares live traffic with, to tell drift. The bins are `streams.metrics.reference`'s.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from infra.demo.movielens import MovieLens, Ratings
-from infra.demo.ranker import Held, Singles
+from infra.demo.ranker import Held
 from infra.demo.visits import Sampler, cut, features, popularity
-from schemas.records import Distribution, Profile
-
-BINS = 10
+from schemas.records import Profile
+from streams.metrics import reference
 
 
 def profile(
@@ -32,25 +28,10 @@ def profile(
         model=model,
         version=version,
         ts=created,
-        features={name: _distribution(values) for name, values in columns.items()},
-        score=numbers(held.scores.ravel()),
+        features={
+            name: distribution
+            for name, values in columns.items()
+            if (distribution := reference.column(values).distribution) is not None
+        },
+        score=reference.scores(held.scores.ravel()),
     )
-
-
-def numbers(values: Sequence[float] | Singles) -> Distribution:
-    """Counts between the tenths of `values`; fewer bins where tenths coincide."""
-    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
-    bins = np.searchsorted(edges, values, side="right")
-    return Distribution(counts=np.bincount(bins, minlength=len(edges) + 1).tolist(), edges=edges.tolist())
-
-
-def words(values: Sequence[str]) -> Distribution:
-    """Counts of each word that occurs, in alphabetical order, and none of any other."""
-    categories, counts = np.unique(values, return_counts=True)
-    return Distribution(counts=[*counts.tolist(), 0], categories=categories.tolist())
-
-
-def _distribution(values: Sequence[float] | Sequence[str]) -> Distribution:
-    if isinstance(values[0], str):
-        return words([str(value) for value in values])
-    return numbers([float(value) for value in values])

@@ -1,28 +1,22 @@
-"""From a partition's raw records to events the join can judge: decoded, put in their place and time, or lost
-with a reason.
-
-A record's `past` says how late it came, as a function of the log alone: it is past a deadline if its topic
-partition's clock was before it, or if its own Kafka timestamp is by more than a minute. So `event.past >
-deadline` is the whole rule.
+"""Which of a batch's records are events here: those that are readable, in the right partition, and that were
+not re-published before.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from hashlib import blake2b
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
-import msgspec
+import numpy as np
 
-from schemas.records import ORIGIN, Codec, Feedback, Prediction, Request, problem
-from streams.join.murmur import partitions
-from streams.stage import Record
-
-SKEW = 300_000
-"""A `ts` more than this many ms after the Kafka timestamp is replaced by that."""
-
-GRACE = 60_000
-"""A Kafka timestamp this many ms after a deadline is past it, whatever the clock says."""
+from schemas import topics
+from schemas.records import ORIGIN, Codec, Feedback, Prediction, Request
+from schemas.topics import Topic
+from streams.columns import Record, Records
+from streams.join.batches import GOOD, MISPLACED, REPEATED, UNREADABLE
+from streams.join.rows import Scanned
+from streams.join.tables import Bytes
 
 PLACE = re.compile(rb"[^/]+/(\d{1,10})/(\d{1,18})")
 """What we write into that header."""
@@ -35,10 +29,11 @@ Origins = Mapping[str, int]
 in offset order, each from where the one before it was at most, so all up to there have come.
 """
 
-OPENING, CLOSING = b"{}"
-"""What a JSON object begins and ends with."""
-
-Event = TypeVar("Event", Request, Prediction, Feedback)
+CODECS: dict[Topic, Codec[Request] | Codec[Prediction] | Codec[Feedback]] = {
+    topics.REQUESTS: Codec(Request),
+    topics.PREDICTIONS: Codec(Prediction),
+    topics.FEEDBACK: Codec(Feedback),
+}
 
 
 class Fault(Enum):
@@ -48,93 +43,56 @@ class Fault(Enum):
     MISPLACED = "mispartitioned"
 
 
-class Arrival(NamedTuple, Generic[Event]):
-    """An event, its time (`ts`, corrected for skew) and how late it came."""
-
-    record: Record
-    event: Event
-    ts: int
-    past: int
-    skewed: bool
-
-
 class Lost(NamedTuple):
-    """A record that is no event here. `event` is there where it could be read."""
+    """A record that is no event here. `request_id` is there where it could be read."""
 
     record: Record
-    past: int
     fault: Fault
     reason: str
-    event: Request | Prediction | Feedback | None
+    request_id: str | None = None
 
 
-class Reader(Generic[Event]):
-    """Reads one topic partition of `count`, and keeps its clock: the highest min(ts, Kafka timestamp) of its
-    valid records so far; and whose records were re-published here.
-    """
+class Arrivals:
+    """Reads one topic partition of `count`, and remembers whose records were re-published here."""
 
-    def __init__(self, type_: type[Event], partition: int, count: int, clock: int, origins: Origins) -> None:
-        self.clock = clock
+    def __init__(self, topic: Topic, partition: int, count: int, origins: Origins) -> None:
         self.origins: Origins = origins
-        self._one: Codec[Event] = Codec(type_)
-        self._all: msgspec.json.Decoder[Event] = msgspec.json.Decoder(type_)
+        self._topic = topic
         self._partition = partition
         self._count = count
 
-    def decode(self, records: Sequence[Record]) -> list[Event | msgspec.DecodeError]:
-        """An event or what is wrong with it for each record. The whole batch in one call where all are
-        good.
-        """
-        values = [record.value for record in records]
-        # Between a closing and an opening brace nothing but a line's end is JSON, so no two values can merge
-        # into one; and where one value holds two, there are too many.
-        whole = [value for value in values if value and value[0] == OPENING and value[-1] == CLOSING]
-        if len(whole) == len(values):
-            try:
-                events = self._all.decode_lines(b"\n".join(whole))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass
-            else:
-                if len(events) == len(values):
-                    return list(events)
-        return [self._decode(value) for value in values]
+    def judge(self, records: Records, scanned: Scanned) -> tuple[Bytes, list[Lost]]:
+        """What each record is (`batches.GOOD`, …), shape (n,), and those that are no events here."""
+        rows = scanned.rows
+        kinds = np.full(len(rows), GOOD, np.uint8)
+        unreadable = rows["fault"] != 0
+        keyless = records.keys[:, 1] <= records.keys[:, 0]
+        places = rows["place"] % self._count
+        misplaced = ~unreadable & ((places != self._partition) | keyless)
+        for i in np.flatnonzero(~unreadable & (records.headers[:, 1] > 0)).tolist():
+            origin = origin_of(records[i])
+            if origin is not None:
+                misplaced[i] = places[i] != self._partition
+                if not misplaced[i] and not self._is_first(*origin):
+                    kinds[i] = REPEATED
+        kinds[unreadable] = UNREADABLE
+        kinds[misplaced] = MISPLACED
+        lost = [
+            self._lost(records[i], scanned.reasons.get(i), int(places[i]))
+            for i in np.flatnonzero(unreadable | misplaced).tolist()
+        ]
+        return kinds, lost
 
-    def arrivals(
-        self, records: Sequence[Record], events: Sequence[Event | msgspec.DecodeError]
-    ) -> Iterator[Arrival[Event] | Lost]:
-        """Judges decoded records in offset order and moves the clock; misplaced records are valid and move it
-        too.
-        """
-        ids = [b"" if isinstance(e, msgspec.DecodeError) else e.request_id.encode() for e in events]
-        places = partitions(ids, self._count).tolist()
-        for record, event, place in zip(records, events, places, strict=True):
-            timestamp = record.timestamp
-            past = max(self.clock, timestamp - GRACE)
-            if isinstance(event, msgspec.DecodeError):
-                yield Lost(record, past, Fault.UNREADABLE, str(event), None)
-                continue
-            reason = problem(event, timestamp)
-            if reason is not None:
-                yield Lost(record, past, Fault.UNREADABLE, reason, event)
-                continue
-            ts = event.ts
-            skewed = ts > timestamp + SKEW
-            if skewed:
-                ts = timestamp
-            self.clock = max(self.clock, min(ts, timestamp))
-            origin = origin_of(record)
-            if place != self._partition or (not record.key and origin is None):
-                found = "no key" if not record.key else f"partition {self._partition}"
-                yield Lost(
-                    record,
-                    past,
-                    Fault.MISPLACED,
-                    f"found {found}, expected partition {place} of its request_id",
-                    event,
-                )
-                continue
-            if origin is None or self._is_first(*origin):
-                yield Arrival(record, event, ts, past, skewed)
+    def _lost(self, record: Record, reason: str | None, place: int) -> Lost:
+        if reason is not None:
+            return Lost(record, Fault.UNREADABLE, reason)
+        found = f"partition {self._partition}" if record.key else "no key"
+        return Lost(
+            record,
+            Fault.MISPLACED,
+            f"found {found}, expected partition {place} of its request_id",
+            CODECS[self._topic].decode(record.value).request_id,
+        )
 
     def _is_first(self, place: str, offset: int) -> bool:
         """Notes a re-published record; False for one that was re-published again."""
@@ -143,14 +101,6 @@ class Reader(Generic[Event]):
         others: list[tuple[str, int]] = [item for item in self.origins.items() if item[0] != place]
         self.origins = dict([*others[1 - ORIGINS :], (place, offset)])
         return True
-
-    def _decode(self, value: bytes | None) -> Event | msgspec.DecodeError:
-        try:
-            return self._one.decode(value)
-        except msgspec.DecodeError as error:
-            return error
-        except (RecursionError, UnicodeDecodeError) as error:  # nested too deeply; or not UTF-8
-            return msgspec.DecodeError(f"value: {error}, expected a JSON object in UTF-8")
 
 
 def origin_of(record: Record) -> tuple[str, int] | None:

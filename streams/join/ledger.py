@@ -2,14 +2,14 @@
 final rests.
 
 Offsets are kept by batch, not by record: the commit falls on a batch's first offset, where the partition's
-clock is known.
+clock is known. Until when a batch is needed, compiled code notes (`State.batches`), in a ring.
 """
 
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from schemas.timeline import BEGINNING
+from streams.join.tables import Integers
 
 
 class Safe(NamedTuple):
@@ -22,42 +22,35 @@ class Safe(NamedTuple):
     origins: Mapping[str, int] = {}
 
 
-class Batch:
-    """Records that were read together: where a successor would begin to read them, and the deadline up to
-    which any of them is needed.
-    """
-
-    __slots__ = ("start", "until")
-
-    def __init__(self, start: Safe) -> None:
-        self.start = start
-        self.until = BEGINNING
-
-    def need(self, deadline: int) -> None:
-        """Some record of the batch is needed until `deadline` is passed."""
-        self.until = max(self.until, deadline)
-
-
 class Ledger:
     """The batches of one topic partition that may still be needed, and how far it is read."""
 
     def __init__(self, position: int) -> None:
         self.position = position
-        self._batches: deque[Batch] = deque()
+        self._first = 0
+        self._starts: deque[Safe] = deque()
 
-    def open(self, start: Safe, last: int) -> Batch:
-        """A new batch of the records from `start` to offset `last`."""
-        batch = Batch(start)
-        self._batches.append(batch)
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def numbers(self) -> range:
+        """Of the batches that may still be needed."""
+        return range(self._first, self._first + len(self._starts))
+
+    def open(self, start: Safe, last: int) -> int:
+        """A new batch of the records from `start` to offset `last`; answers its number."""
+        self._starts.append(start)
         self.position = last + 1
-        return batch
+        return self._first + len(self._starts) - 1
 
-    def safe(self, reached: int, now: Safe) -> Safe:
+    def safe(self, reached: int, untils: Integers, now: Safe) -> Safe:
         """Forgets leading batches that are not needed any more, now that all deadlines before `reached` are
-        passed.
+        passed: batch b is needed up to `untils[b % len(untils)]`.
 
         `now` is where the partition is read to.
         """
-        while self._batches and self._batches[0].until < reached:
-            self._batches.popleft()
-        return self._batches[0].start if self._batches else now
+        while self._starts and untils[self._first % len(untils)] < reached:
+            self._starts.popleft()
+            self._first += 1
+        return self._starts[0] if self._starts else now

@@ -9,26 +9,33 @@ only behind flushed snapshots.
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from schemas import topics
 from schemas.errors import HeadgateError
-from schemas.records import ENCODER, ORIGIN, Feedback, Prediction, Progress, Request
+from schemas.records import ENCODER, ORIGIN, Pane, Progress
 from schemas.settings import Settings
 from schemas.timeline import BEGINNING, NOTICE, Timeline
 from schemas.topics import Topic
+from streams.columns import Records
 from streams.join.arrivals import Fault, Lost
+from streams.join.compile import compile_all
+from streams.join.control import Control, latest_of
 from streams.join.core import Join
 from streams.join.ledger import Safe
 from streams.join.passage import Passage
-from streams.join.profiles import Profiles
+from streams.join.references import References
+from streams.join.rows import Scanned
 from streams.letters import dead_letter
 from streams.log import Follower, Output, layout, patiently
-from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+from streams.stage import Assigned, Committed, Reading, TopicPartition
 
 log = logging.getLogger(__name__)
+
+HOLD = 0.5
+"""Over this share of the memory limit, topics that are ahead wait."""
 
 EVERY = 200
 """Ms between two rounds of output."""
@@ -75,8 +82,18 @@ class Owned:
         self.caught_up = False
         self.round = 0
         self.progressed = 0
+        self.readings: Mapping[Topic, Reading] = {}
+        self.curtailed = False
         self.committable = {topic: join.safe(topic) for topic in topics.EVENTS}
         self.committed_time = join.time
+
+    def ahead(self) -> list[Topic]:
+        """The topics that are ahead of one that lags, and of which there is more to read."""
+        lagging = [topic for topic, reading in self.readings.items() if reading.position < reading.end]
+        if not lagging:
+            return []
+        slowest = min(self.join.clock(topic) for topic in lagging)
+        return [topic for topic in lagging if self.join.clock(topic) > slowest]
 
     def snapshot(self) -> int:
         """The version of the next round's snapshots."""
@@ -91,17 +108,20 @@ class JoinStage:
     topics = topics.EVENTS
 
     def __init__(self, settings: Settings) -> None:
+        compile_all()
         self._settings = settings
         self._output = Output(settings)
         self._policies = Follower(settings, topics.POLICIES)
         self._profiles = Follower(settings, topics.PROFILES)
-        self._timeline = Timeline()
-        self._references = Profiles()
+        self._control = Control(Timeline(), References())
         self._controlled = 0  # when control topics were last read to their end: wall time (ms) before asking
         self._owned: dict[int, Owned] = {}
         self._count = self._pane_partitions = 0
         self._log_append_time: dict[Topic, bool] = {}
         self._rounded = 0
+        self._limit = settings.streams.memory << 20
+        self._cramped = False  # over the limit, with nothing left to close
+        self._lost = self._emitted = 0
 
     def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
         """Takes up the source partitions where their last owner's notes say.
@@ -119,26 +139,58 @@ class JoinStage:
         for partition in partitions:
             self._owned.pop(partition.partition, None)
 
-    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+    async def process(self, partition: TopicPartition, records: Records) -> None:
         """Joins a batch; a record of a model without a policy, or under stale ones, waits until
         `control.policies` is read to its end.
         """
         owned = self._owned[partition.partition]
         topic, join, now = BY_NAME[partition.topic], owned.join, _now()
-        if topic is topics.REQUESTS:
-            requests = join.requests.decode(records)
-            await self._await_policies(requests, now)
-            lost = join.read_requests(records, requests)
-        elif topic is topics.PREDICTIONS:
-            predictions = join.predictions.decode(records)
-            await self._await_policies(predictions, now)
-            lost = join.read_predictions(records, predictions)
-        else:
-            feedback = join.feedback.decode(records)
-            await self._await_policies(feedback, now)
-            lost = join.read_feedback(records, feedback)
-        for item in lost:
+        scanned = join.scan(topic, records)
+        await self._await_policies(topic, scanned, now)
+        for item in join.read(topic, records, scanned):
             self._pass_on(item, topic, partition.partition, now)
+
+    def held(self) -> Collection[TopicPartition]:
+        """Short of memory, the topics that are ahead in time wait, never the one that everybody waits for.
+        Over the limit all wait until the next round of output has made room.
+        """
+        used = self._used()
+        if used < HOLD * self._limit:
+            return ()
+        full = used > self._limit and not self._cramped
+        return [
+            TopicPartition(topic.name, number)
+            for number, owned in self._owned.items()
+            for topic in (topics.EVENTS if full else owned.ahead())
+        ]
+
+    def _used(self) -> int:
+        return sum(owned.join.bytes for owned in self._owned.values())
+
+    def _make_room(self) -> None:
+        """Over the limit for all that, the oldest panes close early, and are said at once."""
+        while self._used() > self._limit:
+            closing = self._close_early()
+            if closing is None:
+                break
+            self._say(closing.join.final_snapshots(closing.snapshot()))
+            if not closing.curtailed:
+                closing.curtailed = True
+                log.error(
+                    "source partition %d: more than %d MiB of events are pending; its oldest panes close early, and are "
+                    "counted incomplete. Raise [streams] memory, run more join processes, or shorten attribution windows",
+                    closing.join.partition,
+                    self._limit >> 20,
+                )
+        # Where nothing is open, waiting frees nothing. A source partition that may not say anything yet soon may.
+        announced = all(owned.announced for owned in self._owned.values())
+        self._cramped = announced and self._used() > self._limit
+
+    def _close_early(self) -> Owned | None:
+        """Closes the oldest panes of the source partition that holds most and that has any; answers which."""
+        holders = [owned for owned in self._owned.values() if owned.announced]
+        holders.sort(key=lambda owned: owned.join.bytes, reverse=True)
+        return next((owned for owned in holders if owned.join.curtail()), None)
 
     async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
         """Emits what is due, flushes it, and only then lets offsets move."""
@@ -147,12 +199,14 @@ class JoinStage:
         self._rounded = now
         if now - self._controlled >= CONTROL:
             await self._read_control()
+        self._make_room()
         safe = []
         for number, owned in self._owned.items():
             of_source = {
                 t: r for t in topics.EVENTS if (r := readings.get(TopicPartition(t.name, number))) is not None
             }
             if len(of_source) == len(topics.EVENTS):
+                owned.readings = of_source
                 self._emit(owned, of_source, now)
             offsets = {topic: owned.join.safe(topic) for topic in topics.EVENTS}
             safe.append((owned, offsets, owned.join.time))
@@ -169,6 +223,22 @@ class JoinStage:
         safe = owned.committable[BY_NAME[partition.topic]]
         note = Note(safe.clock, owned.epoch, owned.committed_time, self._count, dict(safe.origins))
         return Committed(safe.offset, msgspec.json.encode(note).decode())
+
+    def vitals(self) -> dict[str, float]:
+        """See `streams.health.VITALS`."""
+        passed = [owned.join.time for owned in self._owned.values() if owned.join.time > BEGINNING]
+        joins = [owned.join for owned in self._owned.values()]
+        found: dict[str, float] = {
+            "buffer_bytes": self._used(),
+            "catching_up": sum(not owned.caught_up for owned in self._owned.values()),
+            "dead_letters_total": self._lost,
+            "open_panes": sum(join.open_panes for join in joins),
+            "panes_total": self._emitted,
+            "pending_predictions": sum(join.pending for join in joins),
+        }
+        if passed:
+            found["watermark_delay_seconds"] = (_now() - min(passed)) / 1_000
+        return found
 
     async def close(self) -> None:
         """Flushes; open panes are the next owner's to emit."""
@@ -208,7 +278,7 @@ class JoinStage:
             starts[topic] = Safe(offset, notes[topic].clock, notes[topic].origins)
         epoch = max(_now(), max(note.epoch for note in notes.values()) + 1)
         until = max(note.time for note in notes.values())
-        join = Join(number, self._count, self._timeline, self._references, starts, until)
+        join = Join(number, self._count, self._control, starts, until)
         for topic, assigned in found.items():
             if assigned.committed is not None and assigned.start > assigned.committed.offset:
                 log.error(
@@ -236,8 +306,7 @@ class JoinStage:
             owned.caught_up = all(readings[topic].position >= end for topic, end in owned.ends.items())
         snapshot = owned.snapshot()
         panes = join.snapshots(snapshot, now) if owned.caught_up else join.final_snapshots(snapshot)
-        for pane in panes:
-            self._output.send(topics.PANES, pane.model, ENCODER.encode(pane))
+        self._say(panes)
         if now - owned.progressed >= PROGRESS:
             owned.progressed = now
             # Until it has caught up, open panes are held back: none is to be taken for all there is.
@@ -254,28 +323,33 @@ class JoinStage:
             for partition in range(self._pane_partitions):
                 self._output.send(topics.PANES, None, progress, partition)
 
+    def _say(self, panes: Iterable[Pane]) -> None:
+        for pane in panes:
+            self._emitted += 1
+            self._output.send(topics.PANES, pane.model, ENCODER.encode(pane))
+
     def _pass_on(self, lost: Lost, topic: Topic, partition: int, now: int) -> None:
         record = lost.record
         if lost.fault is Fault.UNREADABLE:
+            self._lost += 1
             letter = dead_letter(self.name, TopicPartition(topic.name, partition), record, lost.reason, now)
             self._output.send(topics.DEAD_LETTERS, letter.key, ENCODER.encode(letter))
-        elif lost.event is not None and all(name != ORIGIN for name, _ in record.headers):
+        elif lost.request_id is not None and all(name != ORIGIN for name, _ in record.headers):
             origin = (ORIGIN, f"{topic.name}/{partition}/{record.offset}".encode())
             self._output.send(
                 topic,
-                lost.event.request_id,
+                lost.request_id,
                 record.value or b"",
                 headers=[*record.headers, origin],
                 timestamp=record.timestamp,
             )
 
-    async def _await_policies(
-        self, events: Sequence[Request | Prediction | Feedback | msgspec.DecodeError], fetched: int
-    ) -> None:
-        shaped = [e for e in events if not isinstance(e, (msgspec.DecodeError, Feedback))]
-        unknown = any(not self._timeline.knows(model) for model in {e.model for e in shaped})
+    async def _await_policies(self, topic: Topic, scanned: Scanned, fetched: int) -> None:
+        unknown, latest = False, BEGINNING
+        if topic is not topics.FEEDBACK:
+            unknown, latest = self._control.has_strangers(scanned), latest_of(scanned)
         # A policy that has come since the last read is in force `NOTICE` after it; some records are ahead.
-        ahead = max((e.ts for e in shaped), default=BEGINNING) >= self._controlled + NOTICE - STALE
+        ahead = latest >= self._controlled + NOTICE - STALE
         if ((unknown or ahead) and self._controlled < fetched) or self._controlled < fetched - STALE:
             await self._read_control()
 
@@ -284,18 +358,20 @@ class JoinStage:
         policies, profiles = await patiently(self._policies.refresh), await patiently(self._profiles.refresh)
         for entry in profiles:
             try:
-                self._references.read(entry.value)
+                self._control.references.read(entry.value)
             except HeadgateError as error:
                 log.error("offset %d: %s; ignored", entry.offset, error)
         changed: dict[str, int] = {}
         for entry in policies:
             try:
-                policy = self._timeline.read(entry.value, entry.timestamp)
+                policy = self._control.timeline.read(entry.value, entry.timestamp)
             except HeadgateError as error:
                 log.error("offset %d: %s; the policy before it stays in force", entry.offset, error)
             else:
                 log.info("policy of %s read, offset %d", policy.model, entry.offset)
-                changed.setdefault(policy.model, self._timeline.entries(policy.model)[-1].start)
+                changed.setdefault(policy.model, self._control.timeline.entries(policy.model)[-1].start)
+        if profiles or policies:
+            self._control.refresh()
         self._controlled = asked
         reshaped = [model for model, since in changed.items() if self._retract(model, since)]
         if reshaped:
@@ -310,14 +386,12 @@ class JoinStage:
         are void, and to be read again; answers whether there are any. A model's first policy holds from the
         beginning; in a later one's time there can be records that are stamped ahead of it.
         """
-        policy, void = self._timeline.latest(model), False
+        policy, void = self._control.timeline.latest(model), False
         for owned in self._owned.values():
             snapshot = owned.snapshot()
-            for window in owned.join.open_panes(model, since):
-                if window.end + policy.attribution.window + policy.attribution.lateness >= owned.join.time:
-                    for pane in window.retractions(owned.join.partition, snapshot):
-                        void = True
-                        self._output.send(topics.PANES, model, ENCODER.encode(pane))
+            for pane in owned.join.retractions(policy, since, snapshot):
+                void = True
+                self._output.send(topics.PANES, model, ENCODER.encode(pane))
         return void
 
 

@@ -19,7 +19,7 @@ from schemas.policies import Guardrail, ReleasePolicy, Success
 from streams.judge import sequences
 from streams.judge.sequences import Sequence
 from streams.metrics import catalogue
-from streams.metrics.catalogue import Good, Metric
+from streams.metrics.catalogue import Adds
 
 FILLED = 20
 """An arm has users in at least so many buckets before anything is said of it: fewer clusters say too little
@@ -120,7 +120,7 @@ class Hypothesis(NamedTuple):
     """
 
     text: str
-    metric: Metric
+    metric: catalogue.Ratio
     direction: int
     limit: float
     relative: bool
@@ -185,10 +185,9 @@ def _success(policy: ReleasePolicy, goal: Success) -> Hypothesis:
     )
 
 
-def _ratio(name: str) -> Metric:
+def _ratio(name: str) -> catalogue.Ratio:
     metric = catalogue.find(name)
-    assert isinstance(metric, Metric), "check.py has seen to it"
-    assert metric.denominator is not None and metric.good is not Good.NEITHER, "check.py has seen to it"
+    assert isinstance(metric, catalogue.Ratio) and metric.testable, "check.py has seen to it"
     return metric
 
 
@@ -219,7 +218,7 @@ def _relative(test: Hypothesis, strata: Several[Stratum]) -> Finding:
     residuals = (numerators - ratios[..., np.newaxis] * denominators) / n[..., np.newaxis]
     clustered = float(_variance(np.einsum("g,a,gab->b", weights, scale * [1, -1], residuals)))
     floor = 0.0
-    if test.metric.share:
+    if test.metric.adds is Adds.EVENTS:
         rates = np.minimum(np.outer(events.sum(axis=1) / (n @ scale[::-1]), scale[::-1]), 1.0)
         floor = float(weights**2 @ (rates * (1 - rates) * scale**2 / n).sum(axis=1))
     variance, filled = max(clustered, floor), int(np.count_nonzero(denominators.sum(axis=0), axis=1).min())
@@ -242,7 +241,7 @@ def _absolute(test: Hypothesis, strata: Several[Stratum]) -> Finding:
     n = float(denominator.sum())
     value = float(numerator.sum()) / n
     variance = float(_variance((numerator - value * denominator) / n))
-    if test.metric.share:
+    if test.metric.adds is Adds.EVENTS:
         p = min(max(test.limit, 0.0), 1.0)
         variance = max(variance, p * (1 - p) / n)
     filled = int(np.count_nonzero(denominator))

@@ -11,18 +11,20 @@ from typing import NamedTuple
 import msgspec
 
 from schemas import topics
-from schemas.records import Ack, Alert, CommandRecord, Pane, PaneRecord, Release
+from schemas.records import Ack, Alert, CommandRecord, Detection, Pane, PaneRecord, Release
 from schemas.timeline import BEGINNING, Timeline
 from streams.judge import escalation
 from streams.judge.checkpoint import Checkpoint, Refusal
 from streams.judge.commands import RefusedError
 from streams.judge.conduct import Conductor
+from streams.judge.drift import Drift
 from streams.judge.escalation import Escalation
 from streams.judge.maturity import HOUR, Delays
 from streams.judge.panes import Clocks
 from streams.judge.release import Positions
 from streams.judge.watch import Watch
 from streams.judge.workers import Workers
+from streams.metrics.profiles import Profiles
 
 REFUSALS = 20
 """So many refused commands of a model are kept in its checkpoint."""
@@ -39,10 +41,17 @@ class Decisions(NamedTuple):
 class Model:
     """All that the judge holds of one model."""
 
-    def __init__(self, name: str, timeline: Timeline, floor: int, checkpoint: Checkpoint | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        timeline: Timeline,
+        profiles: Profiles,
+        floor: int,
+        checkpoint: Checkpoint | None,
+    ) -> None:
         self.checkpoint = checkpoint or Checkpoint(model=name, ts=0)
         self.delays = Delays(self.checkpoint.delays, self.checkpoint.counted)
-        self.watch = Watch(name, timeline, floor, self.delays)
+        self.watch = Watch(name, timeline, floor, self.delays, Drift(name, profiles))
         self.workers = Workers()
         self.conductor = Conductor(name, self.watch, self.workers, timeline)
         self.escalation = Escalation()
@@ -53,20 +62,52 @@ class Model:
 
 class Judge:
     """`partition` is the number of all its topics' partitions; `floor` the event time (ms) from which on its
-    panes are whole.
+    panes are whole. `profiles` are those of all versions, as far as they are known.
     """
 
-    def __init__(self, partition: int, timeline: Timeline, floor: int = BEGINNING) -> None:
+    def __init__(
+        self, partition: int, timeline: Timeline, floor: int = BEGINNING, profiles: Profiles | None = None
+    ) -> None:
         self._partition = str(partition)
         self._timeline = timeline
+        self._profiles = Profiles() if profiles is None else profiles
         self.floor = floor
         self._clocks = Clocks()
         self._models: dict[str, Model] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
 
+    @property
+    def horizon(self) -> int | None:
+        """The event time (ms) that all sources with data have reached; None until that is known."""
+        return self._clocks.horizon
+
+    @property
+    def models(self) -> int:
+        """How many models there are."""
+        return len(self._models)
+
+    def open_alerts(self) -> int:
+        """How many rules fire."""
+        return sum(model.watch.open_alerts() for model in self._models.values())
+
     def recall(self, checkpoint: Checkpoint) -> None:
         """A predecessor's checkpoint; all of them come before anything else."""
         self._checkpoints[checkpoint.model] = checkpoint
+
+    def relearn(self, detection: Detection) -> None:
+        """What a predecessor's change detectors saw, in its order; all of it before any pane."""
+        self._model(detection.model).watch.drift.recall(detection)
+
+    def detections(self) -> list[Detection]:
+        """What the change detectors have seen since this was last asked: it may be written at any time, for
+        it is a function of final panes alone.
+        """
+        return [found for model in self._models.values() for found in model.watch.drift.news()]
+
+    def relearns(self) -> int | None:
+        """The start (ms) of the oldest pane whose `Detection` a successor must `relearn`."""
+        marks = (model.watch.drift.needed() for model in self._models.values())
+        return min((mark for mark in marks if mark is not None), default=None)
 
     def doubt(self, before: int) -> None:
         """Panes that start before this event time (ms) are not known whole: the log begins in their midst."""
@@ -239,5 +280,7 @@ class Judge:
     def _model(self, name: str) -> Model:
         model = self._models.get(name)
         if model is None:
-            model = self._models[name] = Model(name, self._timeline, self.floor, self._checkpoints.get(name))
+            model = self._models[name] = Model(
+                name, self._timeline, self._profiles, self.floor, self._checkpoints.get(name)
+            )
         return model

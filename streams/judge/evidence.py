@@ -16,8 +16,9 @@ from schemas.policies import ReleasePolicy
 from schemas.records import BUCKETS
 from streams.judge import compare
 from streams.judge.compare import Coverage, Finding, Hypothesis, Ratio, State, Stratum
-from streams.judge.panes import Floats, Series, Window
+from streams.judge.panes import Series, Window
 from streams.judge.release import Span
+from streams.metrics.tallies import Floats
 
 
 class Role(IntEnum):
@@ -70,8 +71,7 @@ class Tally:
 
     def test(self, hypothesis: Hypothesis) -> Finding:
         """What the sums say to a hypothesis; `BROKEN` where users' sums are not the whole."""
-        metric = hypothesis.metric
-        for name in (metric.numerator, metric.denominator or ""):
+        for name in hypothesis.metric.sums:
             whole = self._plain.get(name, 0.0)
             parts = sum(float(sums[name].sum()) for sums in self._bucketed.values() if name in sums)
             if not math.isclose(whole, parts, rel_tol=1e-6, abs_tol=1e-6):
@@ -86,8 +86,11 @@ class Tally:
 
     def _ratio(self, place: tuple[int, Role], hypothesis: Hypothesis) -> Ratio:
         sums, metric = self._bucketed.get(place, {}), hypothesis.metric
-        nothing = np.zeros(BUCKETS)
-        return Ratio(sums.get(metric.numerator, nothing), sums.get(metric.denominator or "", nothing))
+
+        def total(names: Sequence[str]) -> Floats:
+            return sum((sums[name] for name in names if name in sums), np.zeros(BUCKETS))
+
+        return Ratio(total(metric.numerator), total(metric.denominator))
 
 
 class Evidence:
@@ -103,17 +106,19 @@ class Evidence:
         """Tests everything that the policy asks for. `mature`: metrics that wait for feedback count in
         windows that end by then (ms).
 
-        Guardrails count unfinal windows too, for a rollback never waits; success rests on final ones only.
+        Guardrails count unfinal windows too, for a rollback never waits, but those on metrics of final panes;
+        success rests on final ones only.
         """
         self._fold(windows, spans, mature)
         guardrails, success = compare.guardrails(policy), compare.success(policy)
         tests = guardrails if success is None else (*guardrails, success)
-        names = frozenset(
-            name for test in tests for name in (test.metric.numerator, test.metric.denominator or "")
-        )
+        names = frozenset(name for test in tests for name in test.metric.sums)
 
         def ripe(window: Window) -> bool:
             return window.end <= mature
+
+        def settled(window: Window) -> bool:
+            return window.final and ripe(window)
 
         def tested(
             tests: Sequence[Hypothesis], counts: Callable[[Window], bool]
@@ -122,11 +127,12 @@ class Evidence:
             return {test: tally.test(test) for test in tests}
 
         found = tested([test for test in guardrails if not test.metric.feedback], lambda window: True)
-        found |= tested([test for test in guardrails if test.metric.feedback], ripe)
+        waiting = [test for test in guardrails if test.metric.feedback]
+        found |= tested([test for test in waiting if not test.metric.final], ripe)
+        found |= tested([test for test in waiting if test.metric.final], settled)
         if success is None:
             return Results(tuple(found[test] for test in guardrails), None)
-        feedback = success.metric.feedback
-        proof = tested([success], lambda window: window.final and (not feedback or ripe(window)))
+        proof = tested([success], settled if success.metric.feedback else lambda window: window.final)
         return Results(tuple(found[test] for test in guardrails), proof[success])
 
     def _fold(self, windows: Collection[Window], spans: Sequence[Span], mature: float) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from schemas.policies import AUTO, Policy
 from streams.judge.panes import Window
-from streams.metrics import histogram
+from streams.metrics import histogram, tallies
 
 HOUR = 3_600_000
 HOURS = 24
@@ -40,13 +40,13 @@ class Delays:
             if series.arm == "stable" and not series.segment
         ]
         hour = window.start // HOUR
-        self.hours[hour] = histogram.merge([self.hours.get(hour, {}), *found])
+        self.hours[hour] = tallies.add([self.hours.get(hour, {}), *found])
         for old in [other for other in self.hours if other <= hour - HOURS]:
             del self.hours[old]
 
     def counts(self) -> Mapping[int, int]:
         """The histogram of the last day, in ms."""
-        return histogram.merge(self.hours.values())
+        return tallies.add(self.hours.values())
 
 
 def maturity(policy: Policy, delays: Delays) -> int:

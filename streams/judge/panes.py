@@ -5,16 +5,12 @@ One `Panes` for each model, one `Clocks` for all. What is made of the sums is `r
 `evidence.py`'s business.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from schemas.records import BUCKETS, YEAR_2000, Pane, Progress
-from streams.metrics import histogram
-
-Floats = npt.NDArray[np.float64]
+from schemas.records import YEAR_2000, Pane, Progress
+from streams.metrics import tallies
+from streams.metrics.tallies import Floats, Tally
 
 
 class Series(NamedTuple):
@@ -30,16 +26,10 @@ class Series(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What is kept of one source's pane. `buckets` and each of `bucket_sums` have one shape, (filled
-    buckets,).
-    """
+    """What is kept of one source's pane."""
 
     number: int
-    sums: Mapping[str, float]
-    latency: Mapping[int, int]
-    click_delay: Mapping[int, int]
-    buckets: npt.NDArray[np.intp]
-    bucket_sums: Mapping[str, Floats]
+    tally: Tally
 
 
 class Cell:
@@ -64,41 +54,36 @@ class Cell:
         return held
 
     @property
+    def tallies(self) -> Iterator[Tally]:
+        """What each source tallied; they add up."""
+        return (snapshot.tally for snapshot in self._sources.values())
+
+    @property
     def sums(self) -> Mapping[str, float]:
         """All sums by name; an absent one is 0."""
         if self._sums is None:
-            self._sums = {}
-            for snapshot in self._sources.values():
-                for name, value in snapshot.sums.items():
-                    self._sums[name] = self._sums.get(name, 0.0) + value
+            self._sums = tallies.add(tally.sums for tally in self.tallies)
         return self._sums
 
     @property
     def bucketed(self) -> Mapping[str, Floats]:
         """The sums by user bucket, each of shape (`BUCKETS`,); an absent one is all zeros."""
         if self._bucketed is None:
-            self._bucketed = {}
-            for snapshot in self._sources.values():
-                for name, values in snapshot.bucket_sums.items():
-                    total = self._bucketed.setdefault(name, np.zeros(BUCKETS))
-                    total[snapshot.buckets] += values
+            self._bucketed = tallies.add_arrays(tally.bucketed for tally in self.tallies)
         return self._bucketed
 
     @property
-    def latency(self) -> dict[int, int]:
-        """The merged histogram of latencies in ms."""
-        return histogram.merge(snapshot.latency for snapshot in self._sources.values())
-
-    @property
-    def click_delay(self) -> dict[int, int]:
+    def click_delay(self) -> Mapping[int, int]:
         """The merged histogram of clicks' delays in ms."""
-        return histogram.merge(snapshot.click_delay for snapshot in self._sources.values())
+        return tallies.add(tally.click_delay for tally in self.tallies)
 
 
 class Window:
-    """All series of one model in one pane. `final` once all sources have passed its deadline."""
+    """All series of one model in one pane. `final` once all sources have passed its deadline; `counted` once
+    there is more than the count of records that came too late for it.
+    """
 
-    __slots__ = ("cells", "deadline", "end", "final", "folded", "start")
+    __slots__ = ("cells", "counted", "deadline", "end", "final", "folded", "start")
 
     def __init__(self, start: int, end: int, deadline: int) -> None:
         self.start = start
@@ -107,6 +92,7 @@ class Window:
         self.cells: dict[Series, Cell] = {}
         self.final = False
         self.folded = False
+        self.counted = False
 
 
 class Panes:
@@ -120,20 +106,21 @@ class Panes:
         """Takes a snapshot; answers by how much it raised each sum: nothing where a higher one was there
         already.
 
-        Raises ValueError for user buckets that are none, or sums that are not one for each.
+        Raises ValueError for one that contradicts itself, as `streams.metrics.tallies.of` does.
         """
-        snapshot = _snapshot(pane)
+        snapshot = Snapshot(pane.snapshot, tallies.of(pane))
         place = (pane.start, pane.end)
         window = self._windows.get(place)
         if window is None:
             window = self._windows[place] = self._open[place] = Window(pane.start, pane.end, pane.deadline)
+        window.counted = window.counted or not pane.part
         series = Series(pane.version, pane.arm, pane.generation, pane.segment, pane.segment_value)
         cell = window.cells.setdefault(series, Cell())
         other = cell.take((pane.partition, pane.part), snapshot)
         if other is snapshot:
             return {}
-        before = other.sums if other is not None else {}
-        return {name: value - before.get(name, 0.0) for name, value in snapshot.sums.items()}
+        before = other.tally.sums if other is not None else {}
+        return {name: value - before.get(name, 0.0) for name, value in snapshot.tally.sums.items()}
 
     def finish(self, time: int) -> list[Window]:
         """Marks the windows with a deadline before `time`; answers those newly final, by their time."""
@@ -142,6 +129,11 @@ class Panes:
             window.final = True
             del self._open[window.start, window.end]
         return sorted(finished, key=lambda window: window.start)
+
+    @property
+    def unfinal(self) -> int | None:
+        """The start (ms) of the oldest window that is counted and not final."""
+        return min((window.start for window in self._open.values() if window.counted), default=None)
 
     def between(self, start: int, end: int) -> Iterator[Window]:
         """The windows that lie in the half-open time, in no order."""
@@ -196,23 +188,3 @@ class Clocks:
     @property
     def _complete(self) -> bool:
         return self._count > 0 and all(partition in self._sources for partition in range(self._count))
-
-
-def total(cells: Iterable[Cell], name: str) -> float:
-    """The sum called `name` over all `cells`."""
-    return sum(cell.sums.get(name, 0.0) for cell in cells)
-
-
-def _snapshot(pane: Pane) -> Snapshot:
-    if pane.retracted:
-        return Snapshot(pane.snapshot, {}, {}, {}, np.zeros(0, np.intp), {})
-    buckets = np.array(pane.buckets, np.intp)
-    if len(buckets) and buckets.max() >= BUCKETS:
-        raise ValueError(f"buckets: found {buckets.max()}, expected numbers below {BUCKETS}")
-    sums = {name: np.array(values, np.float64) for name, values in pane.bucket_sums.items()}
-    for name, values in sums.items():
-        if len(values) != len(buckets):
-            raise ValueError(
-                f"bucket_sums.{name}: found {len(values)} values, expected {len(buckets)}, one a bucket"
-            )
-    return Snapshot(pane.snapshot, pane.sums, pane.latency, pane.click_delay, buckets, sums)

@@ -12,9 +12,11 @@ from schemas.policies import Policy, Rule
 from schemas.records import Alert
 from streams.judge import alerts
 from streams.judge.check import ROLES
-from streams.judge.panes import Cell, Panes, Series, Window, total
-from streams.metrics import catalogue, histogram
-from streams.metrics.catalogue import Metric, Quantile
+from streams.judge.drift import Drift, of_feature
+from streams.judge.panes import Cell, Panes, Series, Window
+from streams.metrics import catalogue, evaluate
+from streams.metrics.catalogue import Metric
+from streams.metrics.drift import FEATURE, METRICS, OfFeature
 
 
 class Violation(NamedTuple):
@@ -39,12 +41,19 @@ class Reading(NamedTuple):
 
 def delay(rule: Rule, policy: Policy, maturity: int) -> int:
     """How far a rule's window ends before the boundary, in whole panes (ms): metrics that wait for feedback
-    look at mature panes.
+    look at mature panes, those of final panes at panes whose deadline has passed.
     """
-    metric = catalogue.find(rule.metric)
-    if not (isinstance(metric, Metric) and metric.feedback):
+    metric = _metric(rule)
+    if metric is None or not metric.feedback:
         return 0
-    return -(-maturity // policy.pane) * policy.pane
+    wait = policy.attribution.window + policy.attribution.lateness if metric.final else maturity
+    return -(-wait // policy.pane) * policy.pane
+
+
+def of_final_panes(rule: Rule) -> bool:
+    """Whether its metric is of final panes only: its boundaries come when all deadlines are past."""
+    metric = _metric(rule)
+    return metric is not None and metric.final
 
 
 def reach(rule: Rule, policy: Policy, maturity: int) -> int:
@@ -52,22 +61,20 @@ def reach(rule: Rule, policy: Policy, maturity: int) -> int:
     return delay(rule, policy, maturity) + rule.window
 
 
-def read(rule: Rule, policy: Policy, panes: Panes, boundary: int, maturity: int) -> Reading:
+def read(rule: Rule, policy: Policy, panes: Panes, drift: Drift, boundary: int, maturity: int) -> Reading:
     """The rule's value over its window that ends at `boundary`, or `delay` before it."""
     end = boundary - delay(rule, policy, maturity)
-    cells = list(_cells(rule, panes.between(end - rule.window, end)))
+    if of_feature(rule):
+        cells = _matching(rule, panes.between(end - rule.window, end))
+        return Reading(boundary, end - policy.pane, drift.value(rule, end - rule.window, end, cells))
     metric = catalogue.find(rule.metric)
-    value: float | None = None
-    if isinstance(metric, Quantile):
-        value = histogram.quantile(histogram.merge(cell.latency for cell in cells), metric.q)
-    elif metric is not None:
-        value = total(cells, metric.numerator)
-        if metric.denominator == catalogue.SECONDS:
-            value /= rule.window / 1_000
-        elif metric.denominator is not None:
-            denominator = total(cells, metric.denominator)
-            value = value / denominator if denominator else None
-    return Reading(boundary, end - policy.pane, value)
+    if metric is None:  # a series of `metrics.samples`: `samples.py` reads it
+        return Reading(boundary, end - policy.pane, None)
+    windows = panes.between(end - rule.window, end)
+    matching = _matching(rule, (window for window in windows if window.final or not metric.final))
+    tallies = [tally for _, cell in matching for tally in cell.tallies]
+    row = evaluate.evaluate(metric, tallies, rule.window / 1_000)
+    return Reading(boundary, end - policy.pane, row.value)
 
 
 def advance(
@@ -103,10 +110,18 @@ def advance(
     return standing._replace(alert=fired), [fired]
 
 
-def _cells(rule: Rule, windows: Iterable[Window]) -> Iterable[Cell]:
-    segment = next(((key, value) for key, value in rule.where.items() if key not in ROLES), ("", ""))
+def _metric(rule: Rule) -> Metric | OfFeature | None:
+    return catalogue.find(rule.metric) or METRICS.get(rule.metric)
+
+
+def _matching(rule: Rule, windows: Iterable[Window]) -> Iterable[tuple[Series, Cell]]:
+    roles = (*ROLES, FEATURE) if of_feature(rule) else ROLES
+    segment = next(((key, value) for key, value in rule.where.items() if key not in roles), ("", ""))
     return (
-        cell for window in windows for series, cell in window.cells.items() if _matches(rule, series, segment)
+        (series, cell)
+        for window in windows
+        for series, cell in window.cells.items()
+        if _matches(rule, series, segment)
     )
 
 

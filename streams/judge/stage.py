@@ -24,6 +24,7 @@ from schemas.records import (
     Codec,
     CommandRecord,
     DeadLetter,
+    Detection,
     Pane,
     PaneRecord,
     PolicyRecord,
@@ -33,54 +34,62 @@ from schemas.settings import Settings
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import Topic
 from streams.join.murmur import partitions as murmur
+from streams.judge import notes
 from streams.judge.check import check
 from streams.judge.checkpoint import Checkpoint
 from streams.judge.core import Judge
 from streams.judge.release import Positions
+from streams.judge.sampled import SampledPartition
 from streams.judge.workers import LIVE
 from streams.judge.writer import FencedError, Message, Writer
 from streams.letters import dead_letter
-from streams.log import Entry, Follower
+from streams.log import Entry, Follower, patiently
+from streams.metrics.profiles import Profiles
 from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
 
 log = logging.getLogger(__name__)
 
 INPUTS = (topics.PANES, topics.COMMANDS, topics.ACKS)
+"""What releases are decided from."""
 MEMORY = 1_000
 """Milliseconds between two times of forgetting."""
-
-
-class Note(msgspec.Struct, omit_defaults=True):
-    """What a commit of `metrics.panes` says to a successor: from event time `floor` on panes are whole, and
-    alerts of records below offset `done` are written.
-    """
-
-    floor: int = BEGINNING
-    done: int = 0
+SKEW = 600_000
+"""By so much (ms) the clocks of two judges, and the broker's, may differ."""
 
 
 class Post:
     """One partition number: its judge, where its inputs stand, and what is to be written."""
 
     def __init__(
-        self, partition: int, timeline: Timeline, assigned: Mapping[TopicPartition, Assigned]
+        self,
+        partition: int,
+        timeline: Timeline,
+        profiles: Profiles,
+        assigned: Mapping[TopicPartition, Assigned],
     ) -> None:
         self.partition = partition
-        self.ends = {place: standing.end for place, standing in assigned.items()}
-        self.note = _note(assigned.get(TopicPartition(topics.PANES.name, partition)))
-        self.judge = Judge(partition, timeline, self.note.floor)
+        self.ends = {
+            place: standing.end
+            for place, standing in assigned.items()
+            if place.topic != topics.SAMPLES.name  # decisions wait for no samples, however many there are
+        }
+        self.note = notes.read(assigned.get(self.place(topics.PANES)))
+        self.judge = Judge(partition, timeline, self.note.floor, profiles)
+        self.sampled = SampledPartition(timeline, assigned.get(self.place(topics.SAMPLES)))
         self.writer: Writer | None = None
         self.ready = False
         self.caught_up = False
         self.outbox: list[Alert | DeadLetter] = []
         self.cut = any(
-            _cut(standing) for place, standing in assigned.items() if place.topic == topics.PANES.name
+            notes.cut(standing) for place, standing in assigned.items() if place.topic == topics.PANES.name
         )
         """The log of panes begins in the midst of what is needed."""
-        self.positions = {place: _first(standing) for place, standing in assigned.items()}
+        self.positions = {place: notes.first(standing) for place, standing in assigned.items()}
         self.flushed = dict(self.positions)
         self.panes: dict[int, int] = {}
         """Pane start → the offset of the batch in which it first came."""
+        self.detected: dict[int, int] = {}
+        """Pane start → the wall time (ms) at which its first detection was written."""
         self.acks: list[tuple[int, int]] = []
         """The offset of each batch of acks, and its newest time."""
         self.forgot = 0
@@ -91,8 +100,11 @@ class Post:
 
     def as_of(self) -> Positions:
         """Below which offsets the inputs are known."""
+        inputs = {topic.name for topic in INPUTS}
         return {
-            place.topic: {str(place.partition): offset} for place, offset in sorted(self.positions.items())
+            place.topic: {str(place.partition): offset}
+            for place, offset in sorted(self.positions.items())
+            if place.topic in inputs
         }
 
 
@@ -100,27 +112,31 @@ class JudgeStage:
     """The stage named `judge`."""
 
     name = "judge"
-    topics: Sequence[Topic] = INPUTS
+    topics: Sequence[Topic] = (*INPUTS, topics.SAMPLES)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._timeline = Timeline()
+        self._profiles = Profiles()
         self._posts: dict[int, Post] = {}
         self._policies: Follower | None = None
         self._releases: Follower | None = None
+        self._references: Follower | None = None
         self._standing: dict[tuple[int, str], Release] = {}
         self._pane_codec: Codec[PaneRecord] = Codec(PaneRecord)
         self._command_codec: Codec[CommandRecord] = Codec(CommandRecord)
         self._ack_codec: Codec[Ack] = Codec(Ack)
         self._policy_codec: Codec[PolicyRecord] = Codec(PolicyRecord)
         self._release_codec: Codec[Release] = Codec(Release)
+        self._detection_codec: Codec[Detection] = Codec(Detection)
         self._checkpoint_codec: Codec[Checkpoint] = Codec(Checkpoint)
+        self._letters = 0
 
     def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
         """Each number's partitions come together; where one of them moves, all of that number begin anew."""
         for number in {place.partition for place in partitions}:
             mine = {place: standing for place, standing in partitions.items() if place.partition == number}
-            self._posts[number] = Post(number, self._timeline, mine)
+            self._posts[number] = Post(number, self._timeline, self._profiles, mine)
 
     def revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Forgets them, and their writers."""
@@ -137,11 +153,15 @@ class JudgeStage:
             try:
                 self._take(post, partition, record, records[0].offset)
             except ValueError as error:
-                now = time.time_ns() // 1_000_000
-                post.outbox.append(dead_letter(self.name, partition, record, str(error), now))
+                self._letters += 1
+                post.outbox.append(dead_letter(self.name, partition, record, str(error), _now()))
         if partition.topic == topics.ACKS.name:
             post.acks.append((records[0].offset, max(record.timestamp for record in records)))
         post.positions[partition] = records[-1].offset + 1
+
+    def held(self) -> Collection[TopicPartition]:
+        """Nothing is ever held back."""
+        return ()
 
     async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
         """Follows policies and releases, decides, and writes what was decided."""
@@ -152,8 +172,13 @@ class JudgeStage:
             post.caught_up = post.caught_up or all(
                 place in readings and readings[place].position >= end for place, end in post.ends.items()
             )
+            detections = self._detections(post, now)
             if not post.caught_up:
+                await self._write(post, detections)
                 continue
+            reading = readings.get(post.place(topics.SAMPLES))
+            if reading is not None:
+                post.outbox.extend(post.sampled.pass_time(reading))
             decisions = post.judge.decide(now, post.as_of())
             await self._write(
                 post, [Message(topics.RELEASES, record.model, record) for record in decisions.releases]
@@ -182,6 +207,7 @@ class JudgeStage:
                     ),
                     *(_message(value) for value in outbox),
                     *(_message(alert) for alert in decisions.alerts),
+                    *detections,
                 ],
             )
             post.flushed = dict(post.positions)
@@ -200,16 +226,37 @@ class JudgeStage:
             return Committed(flushed if pending is None else min(pending, flushed), "")
         if partition.topic == topics.ACKS.name:
             return Committed(min([offset for offset, _ in post.acks] + [flushed]), "")
+        if partition.topic == topics.SAMPLES.name:
+            return post.sampled.safe(flushed)
         floor = post.judge.needed()
         if floor is None:
             return None
         needed = [offset for start, offset in post.panes.items() if start >= floor]
-        note = Note(floor=max(floor, post.judge.floor), done=flushed)
+        relearns = post.judge.relearns()
+        since = [at for start, at in post.detected.items() if relearns is not None and start >= relearns]
+        note = notes.Note(
+            floor=max(floor, post.judge.floor), done=flushed, since=min(since, default=post.note.since)
+        )
         return Committed(min([*needed, flushed]), msgspec.json.encode(note).decode())
+
+    def vitals(self) -> dict[str, float]:
+        """See `streams.health.VITALS`."""
+        posts = self._posts.values()
+        horizons = [horizon for post in posts if (horizon := post.judge.horizon) is not None]
+        fire = [post.judge.open_alerts() + post.sampled.samples.open_alerts() for post in posts]
+        found: dict[str, float] = {
+            "catching_up": sum(not post.caught_up for post in posts),
+            "dead_letters_total": self._letters,
+            "models": sum(post.judge.models for post in posts),
+            "open_alerts": sum(fire),
+        }
+        if horizons:
+            found["watermark_delay_seconds"] = (_now() - min(horizons)) / 1_000
+        return found
 
     async def close(self) -> None:
         """All that was decided is written already."""
-        for follower in (self._policies, self._releases):
+        for follower in (self._policies, self._releases, self._references):
             if follower is not None:
                 await asyncio.to_thread(follower.close)
 
@@ -219,6 +266,8 @@ class JudgeStage:
             post.judge.command(self._command_codec.decode(record.value), record.offset)
         elif partition.topic == topics.ACKS.name:
             post.judge.ack(self._ack_codec.decode(record.value))
+        elif partition.topic == topics.SAMPLES.name:
+            post.outbox.extend(post.sampled.take(record, batch))
         else:
             pane = self._pane_codec.decode(record.value)
             alerts = post.judge.pane(pane, record.timestamp)
@@ -241,6 +290,8 @@ class JudgeStage:
             await asyncio.to_thread(writer.open)
             post.writer = writer
         await self._refresh(post)
+        for entry in await patiently(lambda: self._written(post)):
+            self._relearn(post, entry)
         for (number, _), record in self._standing.items():
             if number == post.partition:
                 post.judge.adopt(record)
@@ -261,6 +312,9 @@ class JudgeStage:
                     self._policies = Follower(self._settings, topics.POLICIES)
                 if self._releases is None:
                     self._releases = Follower(self._settings, topics.RELEASES)
+                if self._references is None:
+                    self._references = Follower(self._settings, topics.PROFILES)
+                self._read_profiles(await asyncio.to_thread(self._references.refresh))
                 self._read_policies(await asyncio.to_thread(self._policies.refresh))
                 self._read_releases(await asyncio.to_thread(self._releases.refresh))
                 return
@@ -287,8 +341,34 @@ class JudgeStage:
             follower.close()
         return list(found.values())
 
+    def _written(self, post: Post) -> list[Entry]:
+        """What predecessors' change detectors saw, as far as it is needed."""
+        follower = Follower(self._settings, topics.DRIFT, since=max(0, post.note.since - SKEW))
+        try:
+            return [entry for entry in follower.refresh() if entry.partition == post.partition]
+        finally:
+            follower.close()
+
+    def _relearn(self, post: Post, entry: Entry) -> None:
+        try:
+            detection = self._detection_codec.decode(entry.value)
+        except msgspec.DecodeError as error:
+            log.error("metrics.drift, offset %d: %s", entry.offset, error)
+            return
+        post.judge.relearn(detection)
+        post.detected.setdefault(detection.start, entry.timestamp)
+
+    def _detections(self, post: Post, now: int) -> list[Message]:
+        """What the change detectors have seen. It waits for no decision, and no decision for it."""
+        found = post.judge.detections()
+        for detection in found:
+            post.detected.setdefault(detection.start, now)
+        return [Message(topics.DRIFT, detection.model, detection) for detection in found]
+
     def _follow(self) -> None:
         """What has come on the control topics since; does not wait."""
+        if self._references is not None:
+            self._read_profiles(self._references.poll(0))
         if self._policies is not None:
             self._read_policies(self._policies.poll(0))
         if self._releases is not None:
@@ -307,6 +387,13 @@ class JudgeStage:
                 self._timeline.add(policy, max(self._policy_codec.decode(entry.value).ts, entry.timestamp))
             except HeadgateError as error:
                 log.error("control.policies, offset %d: %s; the last good policy stays", entry.offset, error)
+
+    def _read_profiles(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            try:
+                self._profiles.read(entry.value)
+            except HeadgateError as error:
+                log.error("offset %d: %s; it is left alone", entry.offset, error)
 
     def _read_releases(self, entries: Sequence[Entry]) -> list[tuple[int, Release]]:
         found = []
@@ -335,27 +422,16 @@ class JudgeStage:
         floor = post.judge.needed()
         if floor is not None:
             post.panes = {start: offset for start, offset in post.panes.items() if start >= floor}
+        relearns = post.judge.relearns()
+        if relearns is not None:
+            post.detected = {start: at for start, at in post.detected.items() if start >= relearns}
         since = post.judge.waiting_since()
         needed = (now if since is None else since) - 2 * LIVE
         post.acks = [(offset, newest) for offset, newest in post.acks if newest >= needed]
 
 
-def _first(standing: Assigned) -> int:
-    return standing.start if standing.committed is None else max(standing.committed.offset, standing.start)
-
-
-def _cut(standing: Assigned) -> bool:
-    return standing.start > (0 if standing.committed is None else standing.committed.offset)
-
-
-def _note(standing: Assigned | None) -> Note:
-    """The predecessor's note; nothing is known where there is none, or it cannot be read."""
-    if standing is None or standing.committed is None:
-        return Note()
-    try:
-        return msgspec.json.decode(standing.committed.metadata, type=Note)
-    except msgspec.DecodeError:
-        return Note()
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _message(value: Alert | DeadLetter) -> Message:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from schemas import topics
-from schemas.policies import AUTO, Policy
+from schemas.policies import AUTO, Policy, Rule
 from schemas.records import Alert, Pane
 from schemas.timeline import BEGINNING, Timeline
 from streams.judge import alerts, rules
+from streams.judge.drift import Drift
 from streams.judge.maturity import HOUR, Delays, maturity
 from streams.judge.panes import Panes
 from streams.judge.rules import Violation
@@ -39,7 +40,10 @@ def _mispartitioned(pane: Pane) -> Notice:
 
 def _incomplete(_pane: Pane) -> Notice:
     return Notice(
-        None, "Panes could not be kept whole: retention overtook the join stage, or memory ran out."
+        None,
+        "Panes could not be kept whole: retention overtook the join stage, or its memory ran out; its log says "
+        "which. Give the event topics more retention.ms than the join is ever down, or the join more memory "
+        "(under [streams] in headgate.toml), more processes, or shorter attribution windows.",
     )
 
 
@@ -62,19 +66,34 @@ class Growth:
         self.seen = seen
 
 
+class Pace:
+    """Rules whose boundaries come together, the last of them (ms; None before the first pane), and what they
+    find violated, by rule. `final`: those on metrics of final panes only, whose boundaries come later.
+    """
+
+    def __init__(self, *, final: bool) -> None:
+        self.final = final
+        self.boundary: int | None = None
+        self.violations: dict[str, Violation] = {}
+
+    def rules(self, policy: Policy) -> list[Rule]:
+        """The policy's rules of this pace."""
+        return [rule for rule in policy.rules if rules.of_final_panes(rule) == self.final]
+
+
 class Watch:
     """One model. `floor`: the event time (ms) from which on its panes are known whole."""
 
-    def __init__(self, model: str, timeline: Timeline, floor: int, delays: Delays) -> None:
+    def __init__(self, model: str, timeline: Timeline, floor: int, delays: Delays, drift: Drift) -> None:
         self.model = model
+        self.drift = drift
         self.panes = Panes()
         self.delays = delays
         self._timeline = timeline
         self._floor = floor
-        self._boundary: int | None = None
+        self._paces = (Pace(final=False), Pace(final=True))
         self._hour = BEGINNING
         self._maturity = 0
-        self._violations: dict[str, Violation] = {}
         self._growing: dict[Notice, Growth] = {}
 
     def take(self, pane: Pane, horizon: int | None) -> tuple[Mapping[str, float], list[Alert]]:
@@ -82,8 +101,9 @@ class Watch:
         contradicts itself.
         """
         raised = self.panes.take(pane)
-        if self._boundary is None:
-            self._boundary = max(pane.start, self._floor)
+        for pace in self._paces:
+            if pace.boundary is None:
+                pace.boundary = max(pane.start, self._floor)
         found = []
         for name in PIPELINE:
             if raised.get(name, 0.0) > 0:
@@ -96,63 +116,86 @@ class Watch:
 
     def expect(self) -> None:
         """Evaluates rules from `floor` on even if no pane ever comes."""
-        if self._boundary is None and self._floor > BEGINNING:
-            self._boundary = self._floor
+        for pace in self._paces:
+            if pace.boundary is None and self._floor > BEGINNING:
+                pace.boundary = self._floor
 
     def advance(self, time: int, horizon: int | None) -> list[Alert]:
         """Lets the clocks be at `time` (final before) and `horizon` (event time reached)."""
         for window in self.panes.finish(time):
             self.delays.add(window)
+            if window.start >= self._floor:
+                self.drift.observe(window)
         if horizon is None:
             return []
         found = self._quieten(horizon)
-        while self._boundary is not None:
-            policy = self._timeline.at(self.model, self._boundary)
-            boundary = policy.pane_start(self._boundary) + policy.pane
-            if boundary > horizon:
-                break
-            if horizon - boundary > CATCH_UP * policy.pane:
-                boundary = policy.pane_start(horizon - CATCH_UP * policy.pane)
-            self._boundary = boundary
-            found += self._evaluate(policy, boundary)
+        for pace in self._paces:
+            found += self._proceed(pace, min(horizon, time - 1) if pace.final else horizon)
         return found
 
     def needed(self, horizon: int) -> int:
         """The event time (ms) from which on a successor must know panes to find what was found here."""
         policy = self._timeline.at(self.model, horizon)
         marks = [horizon, *(growth.alert.starts_at for growth in self._growing.values())]
-        marks += [violation.since - policy.pane for violation in self._violations.values()]
-        return policy.pane_start(min(marks)) - self._reach(policy)
+        for pace in self._paces:
+            marks += [violation.since - policy.pane for violation in pace.violations.values()]
+            if pace.boundary is not None and pace.rules(policy):
+                marks.append(pace.boundary)
+        oldest = policy.pane_start(min(marks)) - self._reach(policy)
+        unfinal = self.panes.unfinal
+        return oldest if unfinal is None else min(oldest, unfinal)
+
+    def open_alerts(self) -> int:
+        """How many of its rules fire."""
+        violations = (violation for pace in self._paces for violation in pace.violations.values())
+        return sum(violation.alert is not None for violation in violations)
 
     def forget(self, before: int) -> None:
         """Drops final panes that end by `before` (ms) and that no rule's window can need."""
-        if self._boundary is not None:
-            policy = self._timeline.at(self.model, self._boundary)
-            self.panes.forget(min(before, self._boundary - self._reach(policy)))
+        boundaries = [pace.boundary for pace in self._paces if pace.boundary is not None]
+        if boundaries:
+            oldest = min(boundaries)
+            before = min(before, oldest - self._reach(self._timeline.at(self.model, oldest)))
+            self.panes.forget(before)
+        self.drift.forget(before)
 
     def _reach(self, policy: Policy) -> int:
         mature = int(policy.attribution.window if policy.maturity is AUTO else policy.maturity)
         return max((rules.reach(rule, policy, mature) for rule in policy.rules), default=0)
 
-    def _evaluate(self, policy: Policy, boundary: int) -> list[Alert]:
-        found = self._retire(policy, boundary)
-        mature = self._refreshed(policy, boundary)
-        for rule in policy.rules:
-            if boundary - rules.reach(rule, policy, mature) < self._floor:
-                continue
-            reading = rules.read(rule, policy, self.panes, boundary, mature)
-            violation, changed = rules.advance(self.model, rule, self._violations.get(rule.name), reading)
-            found += changed
-            if violation is None:
-                self._violations.pop(rule.name, None)
-            else:
-                self._violations[rule.name] = violation
+    def _proceed(self, pace: Pace, reached: int) -> list[Alert]:
+        """Evaluates the rules of one pace at each boundary up to the event time `reached`."""
+        found: list[Alert] = []
+        while pace.boundary is not None:
+            policy = self._timeline.at(self.model, pace.boundary)
+            boundary = policy.pane_start(pace.boundary) + policy.pane
+            if boundary > reached:
+                break
+            if reached - boundary > CATCH_UP * policy.pane:
+                boundary = policy.pane_start(reached - CATCH_UP * policy.pane)
+            pace.boundary = boundary
+            found += self._evaluate(pace, policy, boundary)
         return found
 
-    def _retire(self, policy: Policy, boundary: int) -> list[Alert]:
+    def _evaluate(self, pace: Pace, policy: Policy, boundary: int) -> list[Alert]:
+        found = self._retire(pace, policy, boundary)
+        mature = 0 if pace.final else self._refreshed(policy, boundary)
+        for rule in pace.rules(policy):
+            if boundary - rules.reach(rule, policy, mature) < self._floor:
+                continue
+            reading = rules.read(rule, policy, self.panes, self.drift, boundary, mature)
+            violation, changed = rules.advance(self.model, rule, pace.violations.get(rule.name), reading)
+            found += changed
+            if violation is None:
+                pace.violations.pop(rule.name, None)
+            else:
+                pace.violations[rule.name] = violation
+        return found
+
+    def _retire(self, pace: Pace, policy: Policy, boundary: int) -> list[Alert]:
         """Resolves what a policy that is no longer in force has fired."""
-        gone = self._violations.keys() - {rule.name for rule in policy.rules}
-        fired = [self._violations.pop(name).alert for name in sorted(gone)]
+        gone = pace.violations.keys() - {rule.name for rule in pace.rules(policy)}
+        fired = [pace.violations.pop(name).alert for name in sorted(gone)]
         return [alerts.resolved(alert, boundary) for alert in fired if alert is not None]
 
     def _refreshed(self, policy: Policy, time: int) -> int:

@@ -1,13 +1,13 @@
 """Mergeable histograms with relative bins, for latencies and delays: DDSketch's mapping (Masson and others,
 "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", VLDB 2019) with
-dictionaries of counts, so that they add up anywhere.
+dictionaries of counts, which add up anywhere (`tallies.add`).
 
 Bin `i` holds values in (γ^(i−1), γ^i] with γ = (1 + a)/(1 − a); its representative 2γ^i/(γ + 1) is within a =
 1 % of each of them.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 ACCURACY = 0.01
 GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
@@ -32,20 +32,17 @@ def quantile(counts: Mapping[int, int], q: float) -> float | None:
     """The order statistic of rank ⌈qn⌉, within 1 %; None of an empty histogram.
 
     >>> round(quantile({bin_of(v): 1 for v in (10.0, 20.0, 30.0)}, 0.5), 1)
-    20.0
+    19.9
     """
-    rank = math.ceil(q * sum(counts.values()))
+    return at_rank(counts, math.ceil(q * sum(counts.values())))
+
+
+def at_rank(counts: Mapping[int, int], rank: int) -> float | None:
+    """The order statistic of a rank from 1 on, within 1 %; None beyond the values that there are."""
+    if rank < 1:
+        return None
     for bin_ in sorted(counts):
         rank -= counts[bin_]
         if rank <= 0:
             return representative(bin_)
     return None
-
-
-def merge(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
-    """The histogram of all values together."""
-    total: dict[int, int] = {}
-    for histogram in histograms:
-        for bin_, count in histogram.items():
-            total[bin_] = total.get(bin_, 0) + count
-    return total

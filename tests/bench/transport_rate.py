@@ -1,17 +1,19 @@
-"""How many records a second the Faust transport alone hands over, on a real broker; nothing is decoded.
+"""How many records a second the Faust transport alone hands over, on a real broker; nothing is decoded. In
+the same run: aiokafka's consumer by itself, which makes an object of each record.
 
-The topic is filled first: 4 partitions, 300 bytes a record, lz4. The clock runs in the stage's process from
-the first batch to the last.
+The topic is filled first: 4 partitions, 300 bytes a record, lz4. The clock runs in a process of each one's
+own, from the first batch to the last.
 """
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import aiokafka
 import msgspec
 
 from infra import topics as broker
@@ -20,14 +22,18 @@ from schemas import topics
 from schemas.settings import Settings
 from streams import app
 from streams.log import Output
-from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+from streams.stage import Committed, Records, TopicPartition
+from streams.transport import FETCH_WAIT_MS, MAX_FETCH_BYTES, MAX_PARTITION_BYTES
+from tests.bench.contestants import unwatched
+from tests.bench.passive import Passive
 
 SIZE = 300
 
 
 class Result(NamedTuple):
-    """What was measured; `cpu` in seconds of the stage's process."""
+    """What was measured; `cpu` in seconds of the process."""
 
+    name: str
     records: int
     seconds: float
     cpu: float
@@ -35,18 +41,17 @@ class Result(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"transport: {self.records:,} records in {self.seconds:.1f} s: "
+            f"{self.name}: {self.records:,} records in {self.seconds:.1f} s: "
             f"{self.records / self.seconds:,.0f} records/s, "
             f"{self.cpu / self.records * 1e6:.1f} CPU s per million records, "
             f"{self.records / self.batches:,.0f} records a batch"
         )
 
 
-class Discarding:
+class Discarding(Passive):
     """Counts, commits, and ends the process with the last record."""
 
     name = "discarding"
-    topics = topics.EVENTS
 
     def __init__(self, expected: int) -> None:
         self._expected = expected
@@ -54,53 +59,78 @@ class Discarding:
         self._started = self._cpu = 0.0
         self._positions: dict[TopicPartition, int] = {}
 
-    def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
-        """The clock has not started yet."""
-
-    def revoked(self, partitions: Collection[TopicPartition]) -> None:
-        """Nobody else is in the group."""
-
-    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+    async def process(self, partition: TopicPartition, records: Records) -> None:
         if not self._records:
             self._started, self._cpu = time.monotonic(), time.process_time()
         self._records += len(records)
         self._batches += 1
-        self._positions[partition] = records[-1].offset + 1
+        self._positions[partition] = int(records.offsets[-1]) + 1
         if self._records == self._expected:
             seconds, cpu = time.monotonic() - self._started, time.process_time() - self._cpu
             print(
-                msgspec.json.encode(Result(self._records, seconds, cpu, self._batches)).decode(), flush=True
+                msgspec.json.encode(Result("transport", self._records, seconds, cpu, self._batches)).decode(),
+                flush=True,
             )
             os.kill(os.getpid(), signal.SIGTERM)
-
-    async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
-        """Nothing to do by the clock."""
 
     def safe(self, partition: TopicPartition) -> Committed | None:
         return Committed(self._positions[partition], "note") if partition in self._positions else None
 
-    async def close(self) -> None:
-        """Nothing is left."""
+
+async def aiokafka_alone(settings: Settings, expected: int) -> Result:
+    """Reads as the transport does, and drops what it gets."""
+    consumer = aiokafka.AIOKafkaConsumer(
+        *(topic.full_name(settings.topics) for topic in topics.EVENTS),
+        **settings.kafka.aiokafka(),
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=MAX_PARTITION_BYTES,
+        fetch_max_bytes=MAX_FETCH_BYTES,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+    )
+    await consumer.start()
+    records = batches = 0
+    started = cpu = 0.0
+    while records < expected:
+        fetched = await consumer.getmany(timeout_ms=1_000, max_records=10_000)
+        if not records:
+            started, cpu = time.monotonic(), time.process_time()
+        records += sum(map(len, fetched.values()))
+        batches += len(fetched)
+    result = Result("aiokafka alone", records, time.monotonic() - started, time.process_time() - cpu, batches)
+    await consumer.stop()
+    return result
 
 
-def measure(records: int) -> Result:
-    """One run."""
+def measure(records: int) -> str:
+    """One run of each."""
     with LocalStack() as stack:
         broker.create(stack.settings, forever=True)
         output = Output(stack.settings)
         for number in range(records):
             output.send(topics.PREDICTIONS, str(number), os.urandom(SIZE // 2).hex().encode())
         output.flush()
-        stage = subprocess.run(
-            [sys.executable, "-m", "tests.bench.transport_rate", str(records)],
-            input=msgspec.json.encode(stack.settings),
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    return msgspec.json.decode(stage.stdout, type=Result)
+        return "\n".join(str(_measured(name, records, stack.settings)) for name in ("aiokafka", "transport"))
+
+
+def _measured(name: str, records: int, settings: Settings) -> Result:
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.bench.transport_rate", name, str(records)],
+        input=msgspec.json.encode(unwatched(settings)),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return msgspec.json.decode(process.stdout, type=Result)
+
+
+def main(name: str, records: int) -> int:
+    """One of the two, in this process; settings as JSON on standard input."""
+    settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings)
+    if name == "transport":
+        return app.run(Discarding(records), settings)
+    print(msgspec.json.encode(asyncio.run(aiokafka_alone(settings, records))).decode())
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(
-        app.run(Discarding(int(sys.argv[1])), msgspec.json.decode(sys.stdin.buffer.read(), type=Settings))
-    )
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -1,73 +1,193 @@
-"""What the benchmarks feed to Headgate: requests, predictions and clicks of one model, made by a seed."""
+"""What the benchmarks feed to Headgate and to others: one model's requests with features, its predictions of
+ten items, and clicks, made by a seed; and the policy and the reference profiles that go with them.
 
-import random
+Two arms, the second with a tenth of the traffic; a fifth of the predictions get a click, on an item that was
+shown. Values are made by filling templates, at several 100,000 a second.
+"""
+
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from schemas import policies, topics
 from schemas.policies import Policy
-from schemas.records import ENCODER, Feedback, PolicyRecord, Prediction, Request
+from schemas.records import ENCODER, Distribution, PolicyRecord, Profile
 from schemas.settings import Settings
-from schemas.topics import Topic
 from streams.log import Output
 
 MODEL = "ranker"
-ITEMS = 10
-CATALOGUE = 10_000
-USERS = 50_000
+START = 1_700_000_000_000
+PANE = 10_000
+RATE = 5_000
+"""Predictions a second of event time where nothing else is said: 1 M of them are 200 s, 20 panes."""
 CLICKS = 0.2
-"""Clicks a prediction."""
+"""Share of the predictions that get a click."""
+DELAY, LONGEST = 2_000, 15_000
+"""Mean and longest time (ms) from a prediction to its click; exponential."""
+EVENTS_A_PREDICTION = 2 + CLICKS
+ITEMS = 10
+CATALOGUE = 10_007
+USERS = 50_000
+CHUNK = 50_000
+"""Predictions that are drawn together."""
+
+SERIES = (("v1", "stable"), ("v2", "candidate"))
+CANDIDATE = 0.1
+"""The candidate's share of the predictions."""
+
+WINDOW, LATENESS = 20_000, 5_000
+"""The policy's attribution window and lateness (ms); a click comes well within."""
+
+Ints = npt.NDArray[np.int64]
 
 
 class Event(NamedTuple):
-    """A record to be produced. `ts` is its time and its Kafka timestamp, epoch ms."""
+    """A record to be produced; `ts` is its time, epoch ms."""
 
-    topic: Topic
-    request_id: str
+    key: bytes
     ts: int
     value: bytes
 
 
-def events(predictions: int, rate: float, start: int, seed: int = 0) -> Iterator[Event]:
-    """A request, its prediction 8 ms later and, now and then, a click after some seconds, `rate`
-    predictions a second of event time.
+class Key(NamedTuple):
+    """A pane of a series; `start` in epoch ms."""
 
-    In order of time but for the clicks, which come with the prediction that they answer; 1 in 50 is for
-    nothing.
+    version: str
+    arm: str
+    start: int
+
+
+class Click(NamedTuple):
+    """A click, and the pane that it belongs to: that of its prediction."""
+
+    event: Event
+    pane: Key
+
+
+class Counts(NamedTuple):
+    """What everybody counts of a pane; `latency_ms` is the sum."""
+
+    predictions: int
+    impressions: int
+    clicks: int
+    latency_ms: float
+
+    def plus(self, other: "Counts") -> "Counts":
+        """The sums of both."""
+        return Counts(
+            self.predictions + other.predictions,
+            self.impressions + other.impressions,
+            self.clicks + other.clicks,
+            self.latency_ms + other.latency_ms,
+        )
+
+
+def identity(number: int) -> bytes:
+    """The request id of a prediction: 32 hexadecimal digits, as UUIDs have."""
+    return b"%016x%016x" % (number * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF, number)
+
+
+class Slates:
+    """Predictions `first` to `first + count` (at most `CHUNK`) of the workload, with their requests and
+    clicks, as columns. `rate` predictions a second from `start` on.
     """
-    rng = random.Random(seed)
-    for number in range(predictions):
-        ts = start + int(number * 1000 / rate)
-        request_id = f"request-{seed}-{number:09d}"
-        items: list[str | int] = [rng.randrange(CATALOGUE) for _ in range(ITEMS)]
-        request = Request(
-            request_id=request_id,
-            ts=ts,
-            model=MODEL,
-            user=f"user-{rng.randrange(USERS)}",
-            surface=rng.choice(("home", "search")),
-            features={"age": rng.randrange(80), "basket": rng.random()},
-            k=ITEMS,
+
+    def __init__(self, first: int, count: int, start: int = START, rate: int = RATE) -> None:
+        draw = np.random.default_rng(first)
+        self._numbers = np.arange(first, first + count)
+        self._times: Ints = start + self._numbers * 1000 // rate
+        starts, strides = draw.integers(0, CATALOGUE, CHUNK), draw.integers(1, CATALOGUE, CHUNK)
+        self._items: Ints = ((starts[:, None] + strides[:, None] * np.arange(ITEMS)) % CATALOGUE)[:count]
+        self._scores = -np.sort(-draw.random((CHUNK, ITEMS)).round(4), axis=1)[:count]
+        self._latency = draw.lognormal(2, 0.5, CHUNK).round(2)[:count]
+        self._arm: Ints = (draw.random(CHUNK) < CANDIDATE).astype(np.int64)[:count]
+        self._clicked = (draw.random(CHUNK) < CLICKS)[:count]
+        self._delays: Ints = np.minimum(draw.exponential(DELAY, CHUNK), LONGEST).astype(np.int64)[:count]
+        self._places: Ints = draw.integers(0, ITEMS, CHUNK)[:count]
+        self._users: Ints = draw.integers(0, USERS, CHUNK)[:count]
+        self._ages: Ints = draw.integers(0, 80, CHUNK)[:count]
+        self._baskets = draw.random(CHUNK)[:count]
+
+    def requests(self) -> Iterator[Event]:
+        """In order of time."""
+        text = (
+            b'{"request_id":"%b","ts":%d,"model":"%b","user":"user-%d","surface":"%b",'
+            b'"features":{"age":%d,"basket":%.12f},"k":10}'
         )
-        yield Event(topics.REQUESTS, request_id, ts, ENCODER.encode(request))
-        yield Event(
-            topics.PREDICTIONS,
-            request_id,
-            ts + 8,
-            ENCODER.encode(_prediction(request_id, ts + 8, items, rng)),
+        model, surfaces = MODEL.encode(), (b"home", b"search")
+        columns = (self._numbers, self._times, self._users, self._ages, self._baskets)
+        for number, ts, user, age, basket in zip(*(column.tolist() for column in columns), strict=True):
+            key = identity(number)
+            yield Event(key, ts, text % (key, ts, model, user, surfaces[user & 1], age, basket))
+
+    def predictions(self) -> Iterator[Event]:
+        """In order of time, each 8 ms after its request."""
+        text = (
+            b'{"request_id":"%b","ts":%d,"model":"%b","version":"%b","arm":"%b","status":"ok",'
+            b'"latency_ms":%.2f,"generation":2,"items":['
+            + b",".join([b"%d"] * ITEMS)
+            + b'],"scores":['
+            + b",".join([b"%.4f"] * ITEMS)
+            + b'],"infer_ms":1.2,"queue_ms":3.1,"batch":16,"worker":"worker-1"}'
         )
-        if rng.random() < CLICKS:
-            item = rng.choice(items) if rng.random() < 0.98 else -1
-            clicked = ts + 8 + int(rng.expovariate(1 / 2000))
-            click = Feedback(request_id=request_id, ts=clicked, kind="click", item=item)
-            yield Event(topics.FEEDBACK, request_id, clicked, ENCODER.encode(click))
+        model, series = MODEL.encode(), [(version.encode(), arm.encode()) for version, arm in SERIES]
+        columns = (self._numbers, self._times + 8, self._arm, self._latency, self._items, self._scores)
+        for number, ts, arm, latency, items, scores in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
+            key = identity(number)
+            yield Event(key, ts, text % (key, ts, model, *series[arm], latency, *items, *scores))
+
+    def clicks(self) -> Iterator[Click]:
+        """In order of their predictions."""
+        text = b'{"request_id":"%b","ts":%d,"kind":"click","item":%d}'
+        clicked = np.flatnonzero(self._clicked)
+        predicted = self._times[clicked] + 8
+        columns = (
+            self._numbers[clicked],
+            predicted + self._delays[clicked],
+            self._items[clicked, self._places[clicked]],
+            self._arm[clicked],
+            predicted // PANE * PANE,
+        )
+        for number, ts, item, arm, start in zip(*(column.tolist() for column in columns), strict=True):
+            key = identity(number)
+            yield Click(Event(key, ts, text % (key, ts, item)), Key(*SERIES[arm], start))
+
+    def counts(self) -> dict[Key, Counts]:
+        """What these predictions and their clicks add to each pane."""
+        starts: Ints = (self._times + 8) // PANE * PANE
+        found = {}
+        for arm, series in enumerate(SERIES):
+            for start in np.unique(starts).tolist():
+                mine = (starts == start) & (self._arm == arm)
+                count, clicks = int(mine.sum()), int(self._clicked[mine].sum())
+                if count:
+                    latency = float(self._latency[mine].sum())
+                    found[Key(*series, start)] = Counts(count, count * ITEMS, clicks, latency)
+        return found
 
 
 def policy(**changes: object) -> Policy:
-    """10 s panes, 20 s of attribution, 5 s of lateness, and what is changed of it."""
-    base: dict[str, object] = {"model": MODEL, "attribution": {"window": "20s", "lateness": "5s"}}
+    """10 s panes, 20 s of attribution, 5 s of lateness, a release with three guardrails; and what is changed
+    of it.
+    """
+    base: dict[str, object] = {
+        "model": MODEL,
+        "attribution": {"window": f"{WINDOW}ms", "lateness": f"{LATENESS}ms"},
+        "answer": "10s",
+        "release": {
+            "guardrails": [
+                {"metric": "ctr", "worse_by": 0.0},
+                {"metric": "error_rate", "above": 0.05},
+                {"metric": "slow_rate", "worse_by": 0.1},
+            ],
+            "success": {"metric": "ctr", "better_by": -0.02},
+        },
+    }
     return policies.parse(base | changes)
 
 
@@ -80,30 +200,16 @@ def apply(settings: Settings, policy_: Policy, now: int) -> None:
     output.flush()
 
 
-def produce(settings: Settings, found: Iterator[Event]) -> int:
-    """Sends all events, with their own times; answers how many."""
-    output, count = Output(settings), 0
-    for event in found:
-        output.send(event.topic, event.request_id, event.value, timestamp=event.ts)
-        count += 1
+def describe(settings: Settings) -> None:
+    """Puts a reference profile of both versions into `control.profiles`: eight bins for ages, ten for
+    baskets and for scores.
+    """
+    output = Output(settings)
+    ages = Distribution(counts=[100] * 8, edges=[10.0 * i for i in range(1, 8)], lowest=0.0, highest=79.0)
+    shares = Distribution(counts=[80] * 10, edges=[i / 10 for i in range(1, 10)], lowest=0.0, highest=1.0)
+    for version, _ in SERIES:
+        profile = Profile(
+            model=MODEL, version=version, ts=START, features={"age": ages, "basket": shares}, score=shares
+        )
+        output.send(topics.PROFILES, f"{MODEL}/{version}", ENCODER.encode(profile))
     output.flush()
-    return count
-
-
-def _prediction(request_id: str, ts: int, items: list[str | int], rng: random.Random) -> Prediction:
-    return Prediction(
-        request_id=request_id,
-        ts=ts,
-        model=MODEL,
-        version="v1",
-        arm="stable",
-        status="ok",
-        latency_ms=round(rng.lognormvariate(2, 0.5), 2),
-        generation=1,
-        items=items,
-        scores=sorted((round(rng.random(), 4) for _ in items), reverse=True),
-        infer_ms=1.2,
-        queue_ms=3.1,
-        batch=16,
-        worker="bench-1",
-    )

@@ -4,7 +4,7 @@ independent computation."""
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,6 @@ import msgspec
 import numpy as np
 import pytest
 from clickhouse_connect.driver.client import Client
-from scipy.special import rel_entr
 
 from schemas.clickhouse import BY_RECORD, TABLES, Stored, Table
 from schemas.records import (
@@ -23,18 +22,18 @@ from schemas.records import (
     Alert,
     CommandRecord,
     DeadLetter,
-    Distribution,
     Pane,
     PolicyRecord,
-    Profile,
     Progress,
     Release,
     Sample,
 )
 from schemas.settings import Settings
+from streams.metrics import evaluate
+from streams.metrics import tallies as monoid
 from streams.storage import NAMES, migrate
 from streams.storage.writer import Writer
-from tests.contract.view_oracle import QUANTILES, Row, Series, Snapshot, rows, snapshot, tallies
+from tests.contract.view_oracle import QUANTILES, Pair, Row, Series, Snapshot, held, rows, snapshot, tallies
 
 NOON = 1_700_049_600_000
 """2023-11-15 12:00 UTC."""
@@ -136,7 +135,7 @@ def recorded(seed: int) -> list[Snapshot]:
     chance = random.Random(seed)
     numbers = np.random.default_rng(seed)
     result = []
-    for _ in range(1_500):
+    for _ in range(600):
         model, length = chance.choice([("ranker", 10 * SECOND), ("ads", 2 * MINUTE)])
         segment = chance.choice(["", "", "surface", "country"])
         start = NOON + chance.randrange(2 * HOUR // length) // 12 * 12 * length
@@ -144,7 +143,10 @@ def recorded(seed: int) -> list[Snapshot]:
         latencies = numbers.lognormal(3, 1, chance.randrange(60)).tolist() if counted else []
         impressions = chance.randrange(50) if counted else 0
         clicks = chance.randrange(impressions // 2 + 1)
-        relevant = chance.randrange(20) if counted else 0
+        pairs = [
+            Pair(chance.randrange(1, 1024) / 1024, chance.random() < 0.3)
+            for _ in range(chance.choice([0, 0, 1, 30]) if counted else 0)
+        ]
         sums = {
             "predictions": len(latencies) + chance.randrange(3) if counted else 0,
             "errors": chance.randrange(2) if latencies else 0,
@@ -152,35 +154,73 @@ def recorded(seed: int) -> list[Snapshot]:
             "impressions": impressions,
             "clicks": clicks,
             "conversions": chance.randrange(clicks + 1),
-            "relevant": relevant,
-            "hits@5": chance.randrange(relevant + 1),
-            "hits@10": relevant,
             "latency_ms": sum(latencies),
             "timed": len(latencies),
+            "freshness_ms": chance.randrange(-100, 900) if latencies else 0,
             "late": chance.randrange(2),
             "unmatched": chance.randrange(3),
+            **ranked(chance, chance.randrange(8) if counted else 0),
+            **labelled(chance, chance.randrange(5) if counted else 0),
         }
-        result.append(
-            snapshot(
-                pane(
-                    start,
-                    length,
-                    model=model,
-                    version=chance.choice(["v1", "v2"]),
-                    arm=chance.choice(["stable", "candidate", "shadow"]),
-                    segment=segment,
-                    segment_value=chance.choice(["home", "search"]) if segment else "",
-                    generation=chance.choice([-1, 1, 2]),
-                    partition=chance.randrange(2),
-                    part=chance.choice([0, 0, 0, start + 2 * length]),
-                    snapshot=chance.randrange(1 << 40),
-                    retracted=chance.random() < 0.1,
-                    sums={name: float(value) for name, value in sums.items() if value or "@" in name},
-                ),
-                latencies,
-            )
+        made = pane(
+            start,
+            length,
+            model=model,
+            version=chance.choice(["v1", "v2"]),
+            arm=chance.choice(["stable", "candidate", "shadow"]),
+            segment=segment,
+            segment_value=chance.choice(["home", "search"]) if segment else "",
+            generation=chance.choice([-1, 1, 2]),
+            partition=chance.randrange(2),
+            part=chance.choice([0, 0, 0, start + 2 * length]),
+            snapshot=chance.randrange(1 << 40),
+            retracted=chance.random() < 0.1,
+            sums={name: float(value) for name, value in sums.items() if value or "@" in name},
+            quality=checked(chance) if counted else {},
+            reliability={},
         )
+        result.append(snapshot(made, latencies, pairs))
     return result
+
+
+def ranked(chance: random.Random, predictions: int) -> dict[str, float]:
+    """Sums of so many predictions with two relevant items each, at k of 5 and 10."""
+    found = {
+        "relevant": 2.0 * predictions,
+        "relevant_predictions": float(predictions),
+        "reciprocal_rank": sum(chance.randrange(1025) / 1024 for _ in range(predictions)),
+    }
+    for k in (5, 10):
+        hits = chance.randrange(2 * predictions + 1)
+        found |= {
+            f"hits@{k}": hits,
+            f"places@{k}": k * predictions,
+            f"hit_predictions@{k}": min(hits, predictions),
+            f"ndcg@{k}": sum(chance.randrange(1025) / 1024 for _ in range(predictions)),
+            f"average_precision@{k}": sum(chance.randrange(1025) / 1024 for _ in range(predictions)),
+        }
+    return found
+
+
+def labelled(chance: random.Random, labels: int) -> dict[str, float]:
+    """Sums of so many labels of a regression."""
+    errors = [chance.randrange(64) / 16 for _ in range(labels)]
+    return {
+        "labelled": labels,
+        "squared_error": sum(error**2 for error in errors),
+        "absolute_error": sum(errors),
+        "anomalies": sum(error > 1 for error in errors),
+    }
+
+
+def checked(chance: random.Random) -> dict[str, list[int]]:
+    """Quality counts of some of two features."""
+    return {
+        name: [values, *(chance.randrange(values + 1) for _ in range(4))]
+        for name in ("age", "city")
+        if chance.random() < 0.7
+        for values in [chance.randrange(20)]
+    }
 
 
 SNAPSHOTS = recorded(seed=3)
@@ -196,7 +236,7 @@ def filled(settings: Settings) -> Iterator[Database]:
         yield database
 
 
-@pytest.mark.parametrize(
+VIEWS = pytest.mark.parametrize(
     ("view", "window", "segmented"),
     [
         ("metrics", 1, False),
@@ -205,6 +245,21 @@ def filled(settings: Settings) -> Iterator[Database]:
         ("metrics_1h", HOUR, False),
     ],
 )
+
+
+def shown(database: Database, view: str, *, segmented: bool) -> dict[tuple[Series, str], Row]:
+    """All rows of a view."""
+    extra = ", segment, segment_value" if segmented else ", '', ''"
+    found = database.read(
+        f"SELECT toUnixTimestamp64Milli(pane), seconds, model, version, arm{extra}, metric,"
+        f" value, numerator, denominator, lower, upper FROM {view}"
+    )
+    keyed = {(Series(*row[:7]), row[7]): Row(*row[8:]) for row in found}
+    assert len(keyed) == len(found)
+    return keyed
+
+
+@VIEWS
 def test_every_row_equals_a_batch_computation_over_the_snapshots_that_hold(
     filled: Database, view: str, window: int, segmented: bool
 ) -> None:
@@ -215,14 +270,7 @@ def test_every_row_equals_a_batch_computation_over_the_snapshots_that_hold(
             if tally.sums["predictions"] or row.numerator:
                 expected[series, metric] = row
 
-    extra = ", segment, segment_value" if segmented else ", '', ''"
-    found = {
-        (Series(*row[:7]), row[7]): Row(*row[8:])
-        for row in filled.read(
-            f"SELECT toUnixTimestamp64Milli(pane), seconds, model, version, arm{extra}, metric,"
-            f" value, numerator, denominator, lower, upper FROM {view}"
-        )
-    }
+    found = shown(filled, view, segmented=segmented)
 
     assert len(expected) > 500
     assert found.keys() == expected.keys()
@@ -230,6 +278,32 @@ def test_every_row_equals_a_batch_computation_over_the_snapshots_that_hold(
         tolerance = 0.01 + 1e-9 if key[1] in QUANTILES else 1e-9
         wanted = [value if value is None else pytest.approx(value, rel=tolerance, abs=1e-12) for value in row]
         assert list(found[key]) == wanted, key
+
+
+@VIEWS
+def test_every_row_equals_the_evaluation_that_rules_and_replays_use(
+    filled: Database, view: str, window: int, segmented: bool
+) -> None:
+    chosen = [one for one in SNAPSHOTS if bool(one.pane.segment) == segmented]
+    merged: dict[Series, list[monoid.Tally]] = {}
+    for pane in (one.pane for one in held(chosen)):
+        length = max(window, pane.end - pane.start)
+        role = (pane.model, pane.version, pane.arm, pane.segment, pane.segment_value)
+        series = Series(pane.start // window * window, length / 1000, *role)
+        merged.setdefault(series, []).append(monoid.of(pane))
+    expected = {
+        (series, metric): numbers
+        for series, several in merged.items()
+        for metric, *numbers in evaluate.rows(monoid.merge(several), series.seconds)
+    }
+
+    found = shown(filled, view, segmented=segmented)
+
+    assert found.keys() == expected.keys()
+    for key, numbers in expected.items():
+        assert list(found[key]) == [
+            value if value is None else pytest.approx(value, rel=1e-12, abs=1e-12) for value in numbers
+        ], key
 
 
 # Which snapshot holds
@@ -276,9 +350,13 @@ def test_a_series_with_predictions_has_a_row_for_every_metric(database: Database
     found = dict(database.read("SELECT metric, value FROM metrics"))
     assert found == {
         "predictions": 1, "errors": 0, "error_rate": 0, "throughput_rps": 0.1, "impressions": 0, "clicks": 0,
-        "ctr": None, "conversions": 0, "cvr": None, "recall@5": 0, "slow_rate": 0, "latency_mean_ms": None,
+        "ctr": None, "conversions": 0, "cvr": None, "recall@5": 0, "precision@5": None, "mrr": None,
+        "accuracy": None, "precision": None, "recall": None, "f1": None, "roc_auc": None, "log_loss": None,
+        "brier": None, "ece": None, "calibration": None, "mse": None, "mae": None, "anomaly_rate": None,
+        "slow_rate": 0, "latency_mean_ms": None, "freshness_ms": 0,
         "latency_p50_ms": None, "latency_p90_ms": None, "latency_p95_ms": None, "latency_p99_ms": None,
-        "latency_p999_ms": None, "late": 0, "duplicates": 0, "expired": 0, "unmatched": 0, "unanswered": 0,
+        "latency_p999_ms": None, "missing_rate": None, "out_of_range_rate": None, "type_error_rate": None,
+        "unseen_rate": None, "late": 0, "duplicates": 0, "expired": 0, "unmatched": 0, "unanswered": 0,
         "skewed": 0, "mispartitioned": 0, "dead_letters": 0, "incomplete": 0,
     }  # fmt: skip
 
@@ -389,55 +467,6 @@ def test_a_minute_is_final_when_its_last_possible_pane_is(database: Database) ->
     assert (final(database), final(database, "metrics_1m")) == (True, False)
     database.write(progress(NOON + 2 * MINUTE + 1, snapshot=2))
     assert (final(database, "metrics_1m"), final(database, "metrics_1h")) == (True, False)
-
-
-# Drift
-
-
-def profile(version: str = "v1", **counts: list[int]) -> Profile:
-    features = {name: Distribution(counts=tally, edges=[0.0, 1.0]) for name, tally in counts.items()}
-    score = features.pop("score", None)
-    return Profile(model="ranker", version=version, ts=NOON, features=features, score=score)
-
-
-def index(actual: Sequence[int], expected: Sequence[int]) -> float:
-    """The population stability index is Jeffreys' divergence: both relative entropies together."""
-    a, e = (np.maximum(np.array(counts) / sum(counts), 1e-4) for counts in (actual, expected))
-    return float(rel_entr(a, e).sum() + rel_entr(e, a).sum())
-
-
-def test_drift_is_the_population_stability_index_of_all_partitions_together(database: Database) -> None:
-    database.write(profile(age=[30, 40, 30], score=[50, 50, 50]))
-    database.write(pane(features={"age": [10, 0, 0], "score": [1, 2, 3]}))
-    database.write(pane(partition=1, features={"age": [0, 5, 0], "score": [3, 2, 1]}))
-    query = "SELECT feature, value, threshold, drifted, kind, method FROM drift ORDER BY feature"
-    assert database.read(query) == [
-        ("age", pytest.approx(index([10, 5, 0], [30, 40, 30])), 0.2, True, "data", "psi"),
-        ("score", pytest.approx(0.0), 0.2, False, "prediction", "psi"),
-    ]
-
-
-def test_drift_is_unknown_where_nothing_was_seen(database: Database) -> None:
-    database.write(profile(age=[30, 40, 30]), pane(features={"age": [0, 0, 0]}))
-    assert database.read("SELECT value, drifted FROM drift") == [(None, False)]
-
-
-def test_a_version_is_held_against_its_first_profile(database: Database) -> None:
-    database.write(profile(age=[1, 1, 1]), profile(age=[9, 1, 1]), pane(features={"age": [5, 5, 5]}))
-    assert database.read("SELECT value FROM drift") == [(pytest.approx(0.0),)]
-
-
-def test_tallies_in_other_bins_than_the_profiles_are_not_compared(database: Database) -> None:
-    database.write(profile(age=[1, 1, 1]), pane(features={"age": [5, 5], "city": [1, 2, 3]}))
-    assert database.read("SELECT feature FROM drift") == []
-
-
-def test_the_drift_threshold_is_the_latest_policys(database: Database) -> None:
-    database.write(profile(age=[1, 1, 1]), pane(features={"age": [5, 5, 6]}))
-    database.write(policy(0.001), policy(0.5), first=3)
-    assert database.read("SELECT threshold, drifted FROM drift") == [(0.5, False)]
-    database.write(policy(0.001), first=5)
-    assert database.read("SELECT threshold, drifted FROM drift") == [(0.001, True)]
 
 
 # The records' views
@@ -554,6 +583,15 @@ def test_migrating_again_keeps_everything(database: Database) -> None:
     assert database.value("predictions") == 10
 
 
+def test_a_table_of_an_earlier_version_gets_the_columns_that_came_since(database: Database) -> None:
+    database.write(pane())
+    database.client.command("ALTER TABLE panes DROP COLUMN quality, DROP COLUMN positive_scores")
+    migrate(database.client, database.name)
+    assert database.value("predictions") == 10
+    database.write(pane(partition=1, quality={"age": [10, 1, 0, 0, 0]}))
+    assert database.value("missing_rate") == 0.1
+
+
 @pytest.fixture(scope="module")
 def large(settings: Settings) -> Iterator[Database]:
     """A day of fifty models, in 400,000 snapshots."""
@@ -579,9 +617,11 @@ def test_a_question_for_one_model_and_hour_reads_only_what_it_needs(large: Datab
         f" AND pane >= fromUnixTimestamp({hour}) AND pane < fromUnixTimestamp({hour + 3600})"
     )
     text = "\n".join(str(line) for (line,) in plan)
-    panes = text[text.index(".panes)") :].split("ReadFromMergeTree")[0]
-    granules = [
-        (int(selected), int(total)) for selected, total in re.findall(r"Granules: (\d+)/(\d+)", panes)
-    ]
-    assert granules[0][1] > 40
-    assert granules[-1][0] <= 3
+    reads = [part.split("ReadFromMergeTree")[0] for part in text.split(".panes)")[1:]]
+    assert reads
+    for read in reads:
+        granules = [
+            (int(selected), int(total)) for selected, total in re.findall(r"Granules: (\d+)/(\d+)", read)
+        ]
+        assert granules[0][1] > 40
+        assert granules[-1][0] <= 3

@@ -8,6 +8,7 @@ further arguments are `name=value` (see `Options`).
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -18,18 +19,22 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from streams import app
 from streams.log import Output
-from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+from streams.stage import Assigned, Committed, Reading, Records, TopicPartition
 from streams.worker import log_to_stderr
 
 
 class Options(msgspec.Struct):
     """How the stage is to behave. `bomb`: raises at a record with this value. `slow`: seconds that every
-    batch takes. `reads`: names of the topics that it reads."""
+    batch takes. `reads`: names of the topics that it reads. `holds`: a topic that it holds back after `after`
+    of its records, until it has read `until` of others."""
 
     bomb: str = ""
     slow: float = 0.0
     reads: str = "inference.requests,inference.predictions"
     range: int = 1000
+    holds: str = ""
+    after: int = 0
+    until: int = 0
 
 
 class Sum(msgspec.Struct):
@@ -71,6 +76,8 @@ class CountingStage:
         self._safe: dict[TopicPartition, int] = {}
         self._sums: dict[TopicPartition, dict[int, Sum]] = {}
         self._noted_end: dict[TopicPartition, int] = {}
+        self._noted_held: dict[TopicPartition, Reading] = {}
+        self._read: Counter[str] = Counter()
 
     def _note(self, what: str, partition: TopicPartition | None = None, **fields: int | str) -> None:
         where = {} if partition is None else {"topic": partition.topic, "partition": partition.partition}
@@ -90,8 +97,9 @@ class CountingStage:
             del self._safe[partition], self._sums[partition]
             self._noted_end.pop(partition, None)
 
-    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+    async def process(self, partition: TopicPartition, records: Records) -> None:
         self._note("process", partition, first=records[0].offset, last=records[-1].offset, count=len(records))
+        self._read[partition.topic] += len(records)
         if self._options.slow:
             await asyncio.sleep(self._options.slow)
         sums = self._sums[partition]
@@ -115,14 +123,30 @@ class CountingStage:
             if reading.position >= reading.end and self._noted_end.get(partition) != reading.end:
                 self._noted_end[partition] = reading.end
                 self._note("end", partition, offset=reading.position, end=reading.end)
+        for partition in self.held():
+            if readings[partition]._replace(asked=0) != self._noted_held.get(partition):
+                reading = self._noted_held[partition] = readings[partition]._replace(asked=0)
+                self._note("held", partition, offset=reading.position, end=reading.end)
         self._output.flush()
         for partition, offset in final.items():
             if offset > self._safe[partition]:
                 self._safe[partition] = offset
                 self._note("safe", partition, offset=offset)
 
+    def held(self) -> Collection[TopicPartition]:
+        topic = self._options.holds
+        if (
+            self._read[topic] < self._options.after
+            or self._read.total() - self._read[topic] >= self._options.until
+        ):
+            return ()
+        return [partition for partition in self._safe if partition.topic == topic]
+
     def safe(self, partition: TopicPartition) -> Committed:
         return Committed(self._safe[partition], f"safe={self._safe[partition]} ✓")
+
+    def vitals(self) -> dict[str, float]:
+        return {}
 
     async def close(self) -> None:
         self._note("close")

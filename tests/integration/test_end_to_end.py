@@ -9,7 +9,7 @@ import pytest
 from schemas.settings import Settings
 from schemas.topics import EVENTS
 from tests.oracle import stages, traffic
-from tests.oracle.traffic import SENTINEL, WATCHED, Traffic, Views
+from tests.oracle.traffic import REFERENCE, SENTINEL, WATCHED, Traffic, Views
 
 SECONDS = 15
 BAD = 10_050
@@ -18,8 +18,9 @@ BAD = 10_050
 
 @pytest.fixture
 def folder(tmp_path: Path, settings: Settings) -> Path:
-    """A user's folder, with topics and policies in place."""
+    """A user's folder, with topics, policies and a reference profile in place."""
     stages.prepare(tmp_path, settings, WATCHED, SENTINEL)
+    stages.publish(settings, REFERENCE)
     return tmp_path
 
 
@@ -35,10 +36,13 @@ def test_the_views_say_what_a_batch_computation_over_the_topics_says_and_no_bad_
                     flowing.send_bad(rng.choice(EVENTS), rng.choice(traffic.BAD))
                 time.sleep(0.1)
         traffic.wait_until_final(settings)
-        found, truth = traffic.compare(settings)
+        found, truth = traffic.compare(settings, profiles=[REFERENCE])
         letters = Views(settings).query("SELECT count(), uniq(topic, partition, offset) FROM dead_letters")
     assert found == []
     assert traffic.total(truth, "dead_letters") == BAD
     assert letters == [(BAD, BAD)]
     for name in ("late", "duplicates", "expired", "unmatched", "unanswered", "skewed", "mispartitioned"):
         assert traffic.total(truth, name) > 0, f"the traffic had no {name}"
+    for name in ("positives", "labelled", "relevant_predictions", "hits@1"):
+        assert traffic.total(truth, name) > 0, f"the traffic had no {name}"
+    assert any(tally.quality for tally in truth.values())

@@ -15,6 +15,7 @@ from schemas import topics
 from schemas.errors import HeadgateError
 from schemas.records import Codec, Pane, PaneRecord
 from schemas.settings import Settings
+from streams.columns import Records
 from streams.join.stage import JoinStage
 from streams.log import Follower, Output
 from streams.stage import Assigned, Reading, TopicPartition
@@ -55,7 +56,7 @@ class World:
         }  # fmt: skip
         value = json.dumps(prediction).encode()
         record = Raw(self._read, ts, str(prediction["request_id"]).encode(), value)
-        await self._stage.process(TopicPartition(topics.PREDICTIONS.name, 0), [record])
+        await self._stage.process(TopicPartition(topics.PREDICTIONS.name, 0), Records.of([record]))
         self._read += 1
 
     async def panes(self) -> list[Pane]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -118,11 +119,11 @@ def kafka(tmp_path: Path) -> Iterator[Kafka]:
     kafka.stop()
 
 
-def prepared(settings: Settings, session: float = 2.0) -> Settings:
+def prepared(settings: Settings, session: float = 2.0, liveness: float = 60.0) -> Settings:
     own = msgspec.structs.replace(
         settings,
         topics=msgspec.structs.replace(settings.topics, prefix=f"{settings.topics.prefix}{next(names)}."),
-        streams=msgspec.structs.replace(settings.streams, session=session),
+        streams=msgspec.structs.replace(settings.streams, session=session, liveness=liveness),
     )
     infra.topics.create(own, forever=True)
     return own
@@ -452,6 +453,97 @@ def test_a_busy_partition_does_not_wait_for_idle_ones(own: Settings, start: Call
         assert time.monotonic() - sent < 1.0
 
 
+def given(stage: Stage, topic: Topic) -> int:
+    """How many records of a topic it was given."""
+    return sum(entry["count"] for entry in stage.entries("process") if entry["topic"] == topic.name)
+
+
+@pytest.mark.parametrize("after", [0, 1], ids=["from the start", "in mid-stream"])
+def test_a_topic_that_is_held_back_waits_while_others_flow_and_then_comes_whole(
+    settings: Settings, tmp_path: Path, after: int
+) -> None:
+    own = prepared(settings, liveness=2.0)
+    size, others = 100_000, 2_000
+    for partition in range(PARTITIONS):
+        produce(own, range(size), partition=partition, codec="lz4")
+        produce(own, range(others), topic=PREDICTIONS, partition=partition)
+    stage = Stage(own, tmp_path, holds=REQUESTS.name, after=after, until=PARTITIONS * others + 1)
+    try:
+        stage.until(lambda s: read_to_end(s, *range(PARTITIONS), topic=PREDICTIONS, end=others))
+        stage.until(lambda s: bool(s.entries("held")))
+        before, since = given(stage, REQUESTS), time.monotonic()
+        stage.until(lambda _: time.monotonic() - since > 2 * own.streams.liveness)
+        assert given(stage, REQUESTS) == before < PARTITIONS * size
+        waits = [of(stage.entries("held"), REQUESTS, partition)[-1] for partition in range(PARTITIONS)]
+        assert sum(told["end"] - told["offset"] for told in waits) == PARTITIONS * size - before
+        produce(own, [others], topic=PREDICTIONS)
+        stage.until(lambda s: read_to_end(s, *range(PARTITIONS), end=size))
+        assert stage.stop() == 0
+    finally:
+        stage.kill()
+    for partition in range(PARTITIONS):
+        parts = of(stage.entries("process"), REQUESTS, partition)
+        assert [parts[0]["first"], parts[-1]["last"]] == [0, size - 1]
+        assert all(later["first"] == earlier["last"] + 1 for earlier, later in pairwise(parts))
+        assert sum(part["count"] for part in parts) == size
+
+
+def test_of_a_topic_that_is_held_back_little_is_taken_into_memory_however_well_it_compresses(
+    own: Settings, start: Callable[..., Stage]
+) -> None:
+    stage = start(holds=REQUESTS.name, after=1, until=3_000)
+    stage.until(lambda s: len(s.owned()) == 2 * PARTITIONS)
+    before = psutil.Process(stage.process.pid).memory_info().rss
+    sender = producer(own, **{"compression.type": "zstd"})
+    for _ in range(5_000):
+        sender.produce(REQUESTS.full_name(own.topics), "1".rjust(100_000), partition=0)
+        sender.poll(0)
+    assert sender.flush(60) == 0
+    stage.until(lambda s: bool(s.entries("held")))
+
+    def has_taken_little() -> bool:
+        return psutil.Process(stage.process.pid).memory_info().rss - before < 256 << 20
+
+    def let_flow(values: Iterable[int], end: int) -> None:
+        produce(own, values, topic=PREDICTIONS)
+        stage.until(lambda s: read_to_end(s, 0, topic=PREDICTIONS, end=end))
+
+    let_flow(range(1_000), 1_000)
+    assert has_taken_little()
+    stage.process.send_signal(signal.SIGSTOP)
+    time.sleep(2 * own.streams.session)  # nobody can be asked whether the group has given it up
+    stage.process.send_signal(signal.SIGCONT)
+    stage.until(lambda s: len(s.entries("assigned")) == 4 * PARTITIONS)
+    for end in range(1_001, 1_006):
+        let_flow([0], end)
+    assert has_taken_little()
+    assert given(stage, REQUESTS) < 5_000
+
+
+def test_a_topic_that_is_held_back_over_a_rebalance_comes_whole_afterwards(
+    own: Settings, start: Callable[..., Stage]
+) -> None:
+    size, others = 50_000, 500
+    for partition in range(PARTITIONS):
+        produce(own, range(size), partition=partition)
+        produce(own, range(others), topic=PREDICTIONS, partition=partition)
+    first = start(holds=REQUESTS.name, after=1, until=10_000)
+    first.until(lambda s: bool(s.entries("held")))
+    second = start(holds=REQUESTS.name, after=1, until=10_000)
+    second.until(lambda s: bool(s.owned()))
+    assert second.stop() == 0
+    first.until(lambda s: len(s.owned()) == 2 * PARTITIONS)
+    first.until(lambda s: read_to_end(s, *range(PARTITIONS), topic=PREDICTIONS, end=others))
+    assert given(first, REQUESTS) < PARTITIONS * size
+    produce(own, range(others, 10_000), topic=PREDICTIONS)
+    first.until(lambda s: read_to_end(s, *range(PARTITIONS), end=size))
+    assert first.stop() == 0
+    whole: dict[tuple[str, int, int], set[tuple[int, int]]] = {}
+    for partition in range(PARTITIONS):
+        whole |= expected(REQUESTS, partition, range(size))
+    assert {where: found for where, found in sums(own).items() if where[0] == REQUESTS.name} == whole
+
+
 def test_a_broker_restart_in_mid_stream_is_survived(kafka: Kafka, tmp_path: Path) -> None:
     own = prepared(on(kafka))
     produce(own, range(2_500))
@@ -464,6 +556,29 @@ def test_a_broker_restart_in_mid_stream_is_survived(kafka: Kafka, tmp_path: Path
         stage.until(lambda s: committed(own) == 5_000)
         assert stage.stop() == 0
         assert stage.processed() == 5_000
+    finally:
+        stage.kill()
+
+
+def test_a_record_batch_that_is_damaged_on_the_brokers_disk_ends_the_process_with_a_line_that_says_where(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    own = prepared(on(kafka))
+    produce(own, range(10))
+    kafka.stop()
+    [segment] = (tmp_path / "kafka").rglob(f"{REQUESTS.full_name(own.topics)}-0/*.log")
+    written = bytearray(segment.read_bytes())
+    written[-2] ^= 0xFF
+    segment.write_bytes(written)
+    kafka.start()
+    stage = Stage(own, tmp_path)
+    try:
+        assert stage.process.wait(60) == 1
+        said = stage.log.read_text()
+        where = f"{REQUESTS.full_name(own.topics)}-0"
+        assert f"ERROR {where}: the record batch at offset 0 is damaged: its CRC is" in said
+        assert "Traceback" not in said
+        assert stage.processed() == 0
     finally:
         stage.kill()
 

@@ -4,6 +4,7 @@ truth's."""
 from hypothesis import Phase, given, settings
 
 from schemas.topics import PREDICTIONS
+from streams.join.references import References
 from tests.oracle import random_streams as streams
 from tests.oracle.lives import Move, emitted, play
 from tests.oracle.panes import Key, differences, key_of, measure
@@ -11,8 +12,11 @@ from tests.oracle.random_streams import Log
 from tests.oracle.truth import compute
 
 TIMELINE = streams.timeline()
+PROFILES = References()
+for profile in streams.PROFILES:
+    PROFILES.add(profile)
 MANY = settings(
-    max_examples=250, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+    max_examples=150, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 )
 
 
@@ -21,28 +25,28 @@ MANY = settings(
 def test_final_panes_are_those_of_the_batch_truth_in_whatever_order_the_topics_are_read(
     log: Log, moves: list[Move]
 ) -> None:
-    panes = emitted(log, 1, TIMELINE, moves)
-    assert differences(compute(log, 1, TIMELINE), measure(panes)) == []
+    panes = emitted(log, 1, TIMELINE, moves, PROFILES)
+    assert differences(compute(log, 1, TIMELINE, streams.PROFILES), measure(panes)) == []
 
 
 @MANY
 @given(streams.logs(2), streams.readings())
 def test_source_partitions_add_up_to_the_batch_truth(log: Log, moves: list[Move]) -> None:
-    panes = emitted(log, 2, TIMELINE, moves)
-    assert differences(compute(log, 2, TIMELINE), measure(panes)) == []
+    panes = emitted(log, 2, TIMELINE, moves, PROFILES)
+    assert differences(compute(log, 2, TIMELINE, streams.PROFILES), measure(panes)) == []
 
 
 @MANY
 @given(streams.logs(1), streams.lives())
 def test_no_number_of_crashes_changes_a_final_pane(log: Log, moves: list[Move]) -> None:
-    panes = emitted(log, 1, TIMELINE, moves)
-    assert differences(compute(log, 1, TIMELINE), measure(panes)) == []
+    panes = emitted(log, 1, TIMELINE, moves, PROFILES)
+    assert differences(compute(log, 1, TIMELINE, streams.PROFILES), measure(panes)) == []
 
 
 @MANY
 @given(streams.logs(1), streams.lives())
 def test_what_was_emitted_as_final_is_not_emitted_again_in_the_same_life(log: Log, moves: list[Move]) -> None:
-    for life in play(log, 0, 1, TIMELINE, moves):
+    for life in play(log, 0, 1, TIMELINE, moves, PROFILES):
         final: set[Key] = set()
         for round_ in life.rounds:
             for pane in round_.panes:
@@ -54,7 +58,7 @@ def test_what_was_emitted_as_final_is_not_emitted_again_in_the_same_life(log: Lo
 @MANY
 @given(streams.logs(1), streams.lives())
 def test_no_open_pane_is_emitted_before_all_is_read_again(log: Log, moves: list[Move]) -> None:
-    for life in play(log, 0, 1, TIMELINE, moves):
+    for life in play(log, 0, 1, TIMELINE, moves, PROFILES):
         for round_ in life.rounds:
             assert round_.caught_up or all(pane.deadline < round_.reached for pane in round_.panes)
 
@@ -64,7 +68,7 @@ def test_no_open_pane_is_emitted_before_all_is_read_again(log: Log, moves: list[
 def test_every_prediction_is_counted_once_as_counted_duplicate_late_or_lost(
     log: Log, moves: list[Move]
 ) -> None:
-    measured = measure(emitted(log, 1, TIMELINE, moves))
+    measured = measure(emitted(log, 1, TIMELINE, moves, PROFILES))
     verdicts = ("predictions", "duplicates", "late", "dead_letters", "mispartitioned")
     total = sum(m.sums[name] for s, m in measured.items() for name in verdicts if not s.segment)
     records = [raw for partitions in log.values() for raw in partitions[0]]

@@ -12,10 +12,12 @@ from schemas.policies import Policy
 from schemas.records import Pane, Profile
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
+from streams.columns import Records
 from streams.join.arrivals import Lost
+from streams.join.control import Control
 from streams.join.core import Join
 from streams.join.ledger import Safe
-from streams.join.profiles import Profiles
+from streams.join.references import References
 from tests.oracle.lives import END
 from tests.oracle.log import Raw
 from tests.oracle.panes import Measured, measure
@@ -62,16 +64,22 @@ class Desk:
     ) -> None:
         self.timeline = Timeline()
         self.timeline.add(watched, NOON)
-        references = Profiles()
+        references = References()
         for profile in profiles:
             references.add(profile)
         starts = starts or {topic: Safe(0, BEGINNING) for topic in EVENTS}
-        self.join = Join(partition, count, self.timeline, references, starts, time)
+        self.control = Control(self.timeline, references)
+        self.join = Join(partition, count, self.control, starts, time)
         self.emitted: list[Pane] = []
         self.lost: list[Lost] = []
         self.log: dict[Topic, list[Raw]] = {topic: [] for topic in EVENTS}
         self._offsets = {topic: starts[topic].offset for topic in EVENTS}
         self._rounds = 0
+
+    def apply(self, watched: Policy, at: int) -> None:
+        """A policy is published."""
+        self.timeline.add(watched, NOON + at)
+        self.control.refresh()
 
     def request(self, at: int, /, *, kafka: int | None = None, **fields: object) -> None:
         """Reads a request of that `ts`; `kafka` is the Kafka timestamp, the same where not said."""
@@ -106,12 +114,7 @@ class Desk:
     def _take(self, topic: Topic, batch: list[Raw]) -> None:
         self._offsets[topic] += len(batch)
         self.log[topic] += batch
-        if topic is REQUESTS:
-            self.lost += self.join.read_requests(batch, self.join.requests.decode(batch))
-        elif topic is PREDICTIONS:
-            self.lost += self.join.read_predictions(batch, self.join.predictions.decode(batch))
-        else:
-            self.lost += self.join.read_feedback(batch, self.join.feedback.decode(batch))
+        self.lost += self.join.read(topic, Records.of(batch))
 
     def successor(self, *order: Topic) -> "Desk":
         """A later owner that starts from what this one would commit now, and has read all that this one had,
@@ -167,5 +170,15 @@ class Desk:
 
 
 def plain(sums: Counter[str]) -> Counter[str]:
-    """The counts without zeros, and without what every timed prediction has."""
-    return Counter({n: v for n, v in sums.items() if v and n not in ("timed", "latency_ms")})
+    """The counts without zeros, and without what follows from the others: what every timed prediction has,
+    and what relevant items make of the ranking metrics (`tests/unit/test_join_metrics.py`).
+    """
+    return Counter({n: v for n, v in sums.items() if v and n.partition("@")[0] not in DERIVED})
+
+
+DERIVED = frozenset(
+    (
+        *("timed", "latency_ms", "freshness_ms", "relevant_predictions", "reciprocal_rank"),
+        *("places", "hit_predictions", "ndcg", "average_precision"),
+    )
+)

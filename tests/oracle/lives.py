@@ -11,10 +11,12 @@ from typing import Literal
 
 from schemas.records import Pane
 from schemas.timeline import BEGINNING, Timeline
-from schemas.topics import EVENTS, PREDICTIONS, REQUESTS, Topic
+from schemas.topics import EVENTS, Topic
+from streams.columns import Records
+from streams.join.control import Control
 from streams.join.core import Join
 from streams.join.ledger import Safe
-from streams.join.profiles import Profiles
+from streams.join.references import References
 from tests.oracle.log import Logs, Raw
 
 END = 1 << 60
@@ -63,12 +65,12 @@ class Life:
         partition: int,
         partitions: int,
         timeline: Timeline,
-        profiles: Profiles,
+        profiles: References,
         committed: Committed,
         ends: Mapping[Topic, int],
         number: int,
     ) -> None:
-        self.join = Join(partition, partitions, timeline, profiles, committed.starts, committed.time)
+        self.join = Join(partition, partitions, Control(timeline, profiles), committed.starts, committed.time)
         self.ends = ends
         self.left = {t: [raw for raw in logs[t] if raw.offset >= committed.starts[t].offset] for t in EVENTS}
         self.positions = {topic: committed.starts[topic].offset for topic in EVENTS}
@@ -87,12 +89,7 @@ class Life:
         if not batch:
             return
         self.positions[topic] = batch[-1].offset + 1
-        if topic is REQUESTS:
-            self.join.read_requests(batch, self.join.requests.decode(batch))
-        elif topic is PREDICTIONS:
-            self.join.read_predictions(batch, self.join.predictions.decode(batch))
-        else:
-            self.join.read_feedback(batch, self.join.feedback.decode(batch))
+        self.join.read(topic, Records.of(batch))
 
     def emit(self, reached: int | None = None) -> None:
         """Passes the time that all three clocks have passed (or `reached`), emits, and notes what could be
@@ -121,7 +118,7 @@ def play(
     partitions: int,
     timeline: Timeline,
     moves: Iterable[Move] = (),
-    profiles: Profiles | None = None,
+    profiles: References | None = None,
 ) -> Iterator[Life]:
     """The lives of one source partition's owners: each crash ends one, and the last closes all panes."""
     of_partition = {topic: logs[topic].get(partition, ()) for topic in EVENTS}
@@ -129,7 +126,7 @@ def play(
 
     def born() -> Life:
         return Life(
-            of_partition, partition, partitions, timeline, profiles or Profiles(), committed, ends, number
+            of_partition, partition, partitions, timeline, profiles or References(), committed, ends, number
         )
 
     life = born()
@@ -154,7 +151,7 @@ def emitted(
     partitions: int,
     timeline: Timeline,
     moves: Sequence[Move] = (),
-    profiles: Profiles | None = None,
+    profiles: References | None = None,
 ) -> list[Pane]:
     """All that all lives of all source partitions emitted."""
     return [

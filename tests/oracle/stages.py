@@ -8,26 +8,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import yaml
 
 from infra import topics
 from schemas.policies import Policy, to_object
+from schemas.records import ENCODER, Profile
 from schemas.settings import Settings
+from schemas.topics import PROFILES
+from streams.log import Output
 
 COMMAND = str(Path(sys.executable).with_name("headgate"))
 STAGES = ("join", "judge", "sink")
 
 
 class Stages:
-    """Running stages. What they print is in the file `log`."""
+    """Running stages, all of them where none is named. What they print is in the file `log`."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.log = folder / "streams.log"
+    def __init__(self, folder: Path, settings: Settings, *names: str) -> None:
+        self.log = folder / f"{'-'.join(names) or 'streams'}-{uuid4().hex[:4]}.log"
         self._out = self.log.open("ab")
         self._process = subprocess.Popen(
-            [COMMAND, "streams", *STAGES],
+            [COMMAND, "streams", *(names or STAGES)],
             cwd=folder,
             env=_environment(settings),
             stdin=subprocess.DEVNULL,
@@ -45,13 +49,17 @@ class Stages:
                 continue
         return None
 
-    def kill(self, stage: str, timeout: float = 45) -> None:
-        """`kill -9` to a stage's process; waits for one to be there."""
+    def process(self, stage: str, timeout: float = 45) -> psutil.Process:
+        """The process of a stage; waits for one to be there."""
         deadline = time.monotonic() + timeout
         while (pid := self.pid(stage)) is None:
             assert time.monotonic() < deadline, self.log.read_text()[-5000:]
             time.sleep(0.05)
-        psutil.Process(pid).send_signal(signal.SIGKILL)
+        return psutil.Process(pid)
+
+    def kill(self, stage: str) -> None:
+        """`kill -9` to a stage's process."""
+        self.process(stage).send_signal(signal.SIGKILL)
 
     def stop(self) -> int:
         """Ends them in good order; answers the exit status."""
@@ -69,12 +77,20 @@ def prepare(folder: Path, settings: Settings, *watched: Policy) -> None:
     (folder / "headgate.toml").write_text(
         f'[topics]\nprefix = "{settings.topics.prefix}"\npartitions = {settings.topics.partitions}\n'
         f'[clickhouse]\ndatabase = "{settings.clickhouse.database}"\n'
-        "[streams]\nsession = 3\n"  # a killed owner is missed that soon
+        '[streams]\nsession = 3\nhealth = "off"\n'  # a killed owner is missed that soon
     )
     for policy in watched:
         file = folder / f"{policy.model}.yaml"
         file.write_text(yaml.safe_dump(to_object(policy)))
         command(folder, settings, "policy", "apply", str(file))
+
+
+def publish(settings: Settings, *profiles: Profile) -> None:
+    """Publishes reference profiles."""
+    output = Output(settings)
+    for profile in profiles:
+        output.send(PROFILES, f"{profile.model}/{profile.version}", ENCODER.encode(profile))
+    output.flush()
 
 
 def command(folder: Path, settings: Settings, *arguments: str) -> str:
@@ -93,9 +109,11 @@ def command(folder: Path, settings: Settings, *arguments: str) -> str:
 
 
 @contextmanager
-def running(folder: Path, settings: Settings) -> Iterator[Stages]:
-    """The stages, as long as the block lasts; they must end in good order behind it."""
-    stages = Stages(folder, settings)
+def running(folder: Path, settings: Settings, *names: str) -> Iterator[Stages]:
+    """The named stages (all where none is named), as long as the block lasts; they must end in good order
+    behind it.
+    """
+    stages = Stages(folder, settings, *names)
     try:
         yield stages
     except BaseException:

@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,6 +17,7 @@ from confluent_kafka import TopicPartition as Partition
 
 from schemas import policies
 from schemas.policies import Policy
+from schemas.records import Distribution, Profile
 from schemas.settings import Settings
 from schemas.timeline import Timeline
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
@@ -44,6 +45,18 @@ WATCHED = Policy(
     slow_ms=30.0,
     segments=("surface", "country"),
 )
+REFERENCE = Profile(
+    model="ranker",
+    version="v1",
+    ts=1_735_689_600_000,
+    features={
+        "age": Distribution(counts=[3, 9, 4], edges=[18.0, 65.0], lowest=14.0, highest=99.0),
+        "tier": Distribution(counts=[5, 2, 0], categories=["free", "gold"]),
+    },
+    score=Distribution(counts=[2, 2, 1], edges=[0.2, 0.5]),
+)
+TIERS = ("free", "gold", "Gold", None, 7, True)
+KINDS = (*["click"] * 3, "purchase", "impression", "relevant", "view", "label")
 SENTINEL = Policy(model="sentinel", pane=policies.Duration(1_000), attribution=WATCHED.attribution)
 
 
@@ -139,6 +152,8 @@ class Traffic:
             "items": items,
             "shown": rng.choice([None, 3, 5, 20]),
             "generation": rng.choice([None, 1, 2]),
+            "scores": sorted((round(rng.betavariate(1, 3), 3) for _ in items), reverse=True),
+            "features": rng.choice([None, {"age": rng.randrange(10, 110), "tier": rng.choice(TIERS)}, {}]),
         }
         if rng.random() < 0.3:
             prediction |= {"version": "v2", "arm": "candidate"}
@@ -160,8 +175,9 @@ class Traffic:
             item: object = rng.choice([*items, 99])
             event: dict[str, object] = {
                 "request_id": request_id if rng.random() > 0.03 else f"stray-{rng.randrange(9)}",
-                "kind": rng.choice(["click", "click", "click", "purchase", "impression", "relevant", "view"]),
+                "kind": rng.choice(KINDS),
                 "item": rng.choice([item, str(item)]),
+                "value": rng.choice([None, 0, 1, 0.25]),
                 "event_id": rng.choice([None, None, f"{request_id}-{rng.randrange(3)}"]),
             }
             delay = rng.choice([-0.3, 0.0, rng.random(), 2.0, 2.9, 3.3, 4.2])
@@ -332,10 +348,12 @@ def before_tail(truth: Truth) -> Truth:
     return {series: tally for series, tally in truth.items() if series.start <= first}
 
 
-def compare(settings: Settings, watched: Policy = WATCHED) -> tuple[list[str], Truth]:
+def compare(
+    settings: Settings, watched: Policy = WATCHED, profiles: Sequence[Profile] = ()
+) -> tuple[list[str], Truth]:
     """Where the views differ from the batch truth over the topics, and that truth."""
     in_force = timeline(watched)
-    truth = before_tail(compute(logs(settings), settings.topics.partitions, in_force))
+    truth = before_tail(compute(logs(settings), settings.topics.partitions, in_force, profiles))
     latest = max(series.start for series in truth)
     views = Views(settings)
     found: list[str] = []

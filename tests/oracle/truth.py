@@ -1,20 +1,22 @@
 """What every pane must hold, by the definitions of the contract's section 3, each written out as it stands
-there.
+there. Here is which records count and where; what each adds is `measures.py`'s.
 
 All of the log lies before it, so nothing waits and nothing is forgotten: every rule is a function of the
 log's records. Where the contract leaves a choice, it is made here and said at the rule.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from schemas.policies import Policy
-from schemas.records import Feedback, Prediction, Request
+from schemas.records import Feedback, Prediction, Profile, Request
 from schemas.timeline import Timeline
 from schemas.topics import FEEDBACK, PREDICTIONS, REQUESTS
 from tests.oracle.log import MINUTE, Event, Judged, Logs, judge
+from tests.oracle.measures import Counted, Tally, described, measure, measure_features, segments
+from tests.oracle.references import References, references
 
 
 class Series(NamedTuple):
@@ -29,33 +31,7 @@ class Series(NamedTuple):
     start: int
 
 
-@dataclass
-class Tally:
-    """Sums by the catalogue's names (a sum of 0 is left out), and the latencies (ms) of `ok` and `timeout`
-    predictions."""
-
-    sums: Counter[str] = field(default_factory=Counter)
-    latencies: list[float] = field(default_factory=list)
-
-
 Truth = dict[Series, Tally]
-
-
-@dataclass
-class Counted:
-    """A prediction that counts, the pane that it counts in, and what was learnt of it."""
-
-    event: Event[Prediction]
-    policy: Policy
-    start: int
-    deadline: int
-    seen: set[tuple[str, ...]] = field(default_factory=set)
-    feedback: list[Feedback] = field(default_factory=list)
-    sums: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def shadow(self) -> bool:
-        return self.event.record.arm == "shadow"
 
 
 @dataclass
@@ -87,19 +63,29 @@ class Memory:
         return False
 
 
-def compute(logs: Logs, partitions: int, timeline: Timeline) -> Truth:
+def compute(logs: Logs, partitions: int, timeline: Timeline, profiles: Iterable[Profile] = ()) -> Truth:
     """All panes of all models from all records. Source partitions never meet: their tallies add up."""
     truth: Truth = defaultdict(Tally)
+    known = references(profiles)
     for number in range(partitions):
-        _Source(logs, number, partitions, timeline, truth).compute()
-    return {series: tally for series, tally in truth.items() if tally.sums}
+        _Source(logs, number, partitions, timeline, known, truth).compute()
+    return {series: tally for series, tally in truth.items() if any(tally.sums.values())}
 
 
 class _Source:
     """One source partition: that partition of the three topics."""
 
-    def __init__(self, logs: Logs, number: int, partitions: int, timeline: Timeline, truth: Truth) -> None:
+    def __init__(
+        self,
+        logs: Logs,
+        number: int,
+        partitions: int,
+        timeline: Timeline,
+        known: References,
+        truth: Truth,
+    ) -> None:
         self.timeline = timeline
+        self.references = known
         self.truth = truth
         self.requests = judge(Request, number, partitions, logs[REQUESTS].get(number, ()))
         self.predictions = judge(Prediction, number, partitions, logs[PREDICTIONS].get(number, ()))
@@ -111,8 +97,9 @@ class _Source:
         counted = self.judge_predictions()
         self.judge_feedback(counted)
         self.count_unanswered(asked, counted)
+        questions = by_question(asked)
         for prediction in counted:
-            self.tally(prediction, asked)
+            self.tally(prediction, questions[question(prediction.event.record)])
 
     def count(self, name: str, model: str, version: str, arm: str, time: int) -> None:
         """One more of what stands in the pane of `time`, of the model's policy (the defaults' for none)."""
@@ -200,25 +187,29 @@ class _Source:
         """Requests whose answer did not come in time. Choice: an answer is a prediction that counts, is not
         shadow and of a `ts` not later than `answer` after the request's, where each of the two came before
         the deadline of the other's pane."""
+        answers = by_question(counted)
         for request in asked:
             record = request.event.record
             if not any(
-                same_question(prediction, request)
+                not request.event.past(prediction.deadline)
                 and not prediction.shadow
                 and prediction.event.ts <= request.answer_by
                 and not prediction.event.past(request.deadline)
-                for prediction in counted
+                for prediction in answers[question(record)]
             ):
                 self.count("unanswered", *labels(record), request.event.ts)
 
     def tally(self, prediction: Counted, asked: list[Asked]) -> None:
+        """What a prediction adds to its series, and to each of its segments."""
         record = prediction.event.record
-        sums = measure(prediction) + prediction.sums
-        for segment, value in (("", ""), *segments(prediction, request_of(prediction, asked))):
+        request = request_of(prediction, asked)
+        measured = measure(prediction)
+        for segment, value in (("", ""), *segments(prediction, request)):
             series = Series(record.model, record.version, record.arm, segment, value, prediction.start)
-            self.truth[series].sums += sums
-            if record.status in ("ok", "timeout"):
-                self.truth[series].latencies.append(record.latency_ms)
+            self.truth[series].add(measured)
+        reference = self.references.get((record.model, record.version), {})
+        whole = Series(record.model, record.version, record.arm, "", "", prediction.start)
+        self.truth[whole].add(measure_features(prediction, described(prediction, request), reference))
 
 
 def labels(record: Request | Prediction | Feedback) -> tuple[str, str, str]:
@@ -247,63 +238,30 @@ def answer(prediction: Counted, event: Event[Feedback]) -> None:
         prediction.sums["duplicates"] += not prediction.shadow
     else:
         prediction.seen.add(identity)
-        prediction.feedback.append(record)
+        prediction.feedback.append(event)
 
 
-def measure(prediction: Counted) -> Counter[str]:
-    """What one counted prediction and its feedback add to the sums of their pane. Choice: where impressions
-    come from feedback, they are the distinct shown items with one."""
-    record, policy = prediction.event.record, prediction.policy
-    sums: Counter[str] = Counter(predictions=1)
-    sums["errors"] += record.status != "ok"
-    sums["slow"] += record.latency_ms > policy.slow_ms
-    if record.status != "ok":
-        return +sums
-    ranked = [str(item) for item in record.items or ()]
-    shown = ranked if record.shown is None else ranked[: record.shown]
-    if not prediction.shadow:
-        if policy.impressions == "shown":
-            sums["impressions"] += len(shown)
-        else:
-            sums["impressions"] += len(items_of(prediction, ("impression",)) & set(shown))
-        sums["clicks"] += len(items_of(prediction, ("click",)) & set(shown))
-        sums["conversions"] += len(items_of(prediction, ("purchase",)) & set(shown))
-    relevant = items_of(prediction, policy.relevant)
-    sums["relevant"] += len(relevant)
-    for k in policy.k:
-        sums[f"hits@{k}"] += len(relevant & set(ranked[:k]))
-    return +sums
+def question(record: Request | Prediction) -> tuple[str, str]:
+    """What makes a request and a prediction each other's."""
+    return record.request_id, record.model
 
 
-def items_of(prediction: Counted, kinds: tuple[str, ...]) -> set[str]:
-    """The distinct items with counted feedback of these kinds; 7 is "7"."""
-    return {str(f.item) for f in prediction.feedback if f.kind in kinds and f.item is not None}
+Side = TypeVar("Side", Asked, Counted)
 
 
-def same_question(prediction: Counted, request: Asked) -> bool:
-    """Whether the two are of one request and model, and the request came before the prediction's deadline."""
-    record, other = prediction.event.record, request.event.record
-    return (other.request_id, other.model) == (
-        record.request_id,
-        record.model,
-    ) and not request.event.past(prediction.deadline)
+def by_question(sides: Iterable[Side]) -> defaultdict[tuple[str, str], list[Side]]:
+    """Requests or predictions by request and model, in their order."""
+    found: defaultdict[tuple[str, str], list[Side]] = defaultdict(list)
+    for side in sides:
+        found[question(side.event.record)].append(side)
+    return found
 
 
-def request_of(prediction: Counted, asked: list[Asked]) -> Request | None:
-    """The first request, by offset, that describes the prediction. Choice: each must have come before the
-    deadline of the other's pane, for the request of the pane in which its last answer may fall."""
+def request_of(prediction: Counted, asked: Iterable[Asked]) -> Request | None:
+    """The first request, by offset, that describes the prediction, of those of its request and model.
+    Choice: each must have come before the deadline of the other's pane, for the request of the pane in
+    which its last answer may fall."""
     for request in asked:
-        if same_question(prediction, request) and not prediction.event.past(request.until):
+        if not request.event.past(prediction.deadline) and not prediction.event.past(request.until):
             return request.event.record
     return None
-
-
-def segments(prediction: Counted, request: Request | None) -> Iterator[tuple[str, str]]:
-    """The segments of the policy that the prediction has a value of: its own, or else its request's."""
-    record = prediction.event.record
-    surface = record.surface if record.surface is not None or request is None else request.surface
-    named = record.segments if record.segments is not None or request is None else request.segments
-    for name in prediction.policy.segments:
-        value = surface if name == "surface" else (named or {}).get(name)
-        if value is not None:
-            yield name, value

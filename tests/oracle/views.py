@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 from schemas.policies import Policy
 from schemas.timeline import Timeline
-from tests.oracle.truth import Series, Tally, Truth
+from tests.oracle import judged, references, scores
+from tests.oracle.measures import Tally
+from tests.oracle.scores import Pair
+from tests.oracle.truth import Series, Truth
 
 COUNTS = (
     "predictions", "errors", "impressions", "clicks", "conversions",
@@ -18,6 +21,30 @@ RATIOS = {
     "ctr": ("clicks", "impressions"),
     "cvr": ("conversions", "clicks"),
     "slow_rate": ("slow", "predictions"),
+    "freshness_ms": ("freshness_ms", "predictions"),
+    "mrr": ("reciprocal_rank", "relevant_predictions"),
+    "accuracy": ("correct", "pairs"),
+    "precision": ("true_positives", "predicted_positives"),
+    "recall": ("true_positives", "positives"),
+    "log_loss": ("log_loss", "pairs"),
+    "brier": ("squared_score_error", "pairs"),
+    "calibration": ("expected_positives", "positives"),
+    "mse": ("squared_error", "labelled"),
+    "mae": ("absolute_error", "labelled"),
+    "anomaly_rate": ("anomalies", "labelled"),
+}
+AT_K = {
+    "recall": ("hits", "relevant"),
+    "precision": ("hits", "places"),
+    "hit_rate": ("hit_predictions", "relevant_predictions"),
+    "ndcg": ("ndcg", "relevant_predictions"),
+    "map": ("average_precision", "relevant_predictions"),
+}
+QUALITY = {
+    "missing_rate": references.MISSING,
+    "out_of_range_rate": references.OUT_OF_RANGE,
+    "type_error_rate": references.TYPE_ERRORS,
+    "unseen_rate": references.UNSEEN,
 }
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 WITHIN = 0.0101
@@ -32,12 +59,13 @@ class Row(NamedTuple):
 
 
 class Value(NamedTuple):
-    """What a row says."""
+    """What a row says. `bound` is how far the value may be from it, where that is not by a rule."""
 
     value: float | None
     numerator: float | None
     denominator: float | None
     final: bool = True
+    bound: float = 0.0
 
 
 def rows(truth: Truth, timeline: Timeline) -> dict[Row, Value]:
@@ -51,23 +79,60 @@ def rows(truth: Truth, timeline: Timeline) -> dict[Row, Value]:
 
 
 def _metrics(tally: Tally, policy: Policy) -> Iterator[tuple[str, Value]]:
-    sums = tally.sums
+    sums: dict[str, float] = {**tally.sums, **tally.fractions}
     for name in COUNTS:
-        if sums[name]:
+        if sums.get(name):
             yield name, Value(sums[name], sums[name], None)
-    if not sums["predictions"]:
+    if not sums.get("predictions"):
         return
     seconds = policy.pane / 1000
     yield "throughput_rps", Value(sums["predictions"] / seconds, sums["predictions"], seconds)
-    ratios = RATIOS | {f"recall@{k}": (f"hits@{k}", "relevant") for k in policy.k}
-    for name, (numerator, denominator) in ratios.items():
-        yield name, _ratio(sums[numerator], sums[denominator])
-    latencies = sorted(tally.latencies)
+    for name, (numerator, denominator) in (RATIOS | _at(policy.k)).items():
+        yield name, _ratio(sums.get(numerator, 0), sums.get(denominator, 0))
+    yield (
+        "f1",
+        _ratio(
+            2 * sums.get("true_positives", 0), sums.get("positives", 0) + sums.get("predicted_positives", 0)
+        ),
+    )
+    for name, place in QUALITY.items():
+        values, odd = (
+            sum(counts[p] for counts in tally.quality.values()) for p in (references.VALUES, place)
+        )
+        yield name, _ratio(odd, values)
+    yield from _latencies(sorted(tally.latencies))
+    yield from _binned(tally.pairs)
+
+
+def _at(ks: Sequence[int]) -> dict[str, tuple[str, str]]:
+    """The ratios of the ranking metrics with a cut-off."""
+    has_k = ("hits", "places", "hit_predictions", "ndcg", "average_precision")
+    return {
+        f"{name}@{k}": (f"{above}@{k}", f"{below}@{k}" if below in has_k else below)
+        for name, (above, below) in AT_K.items()
+        for k in ks
+    }
+
+
+def _latencies(latencies: Sequence[float]) -> Iterator[tuple[str, Value]]:
     yield "latency_mean_ms", _ratio(sum(latencies), len(latencies))
     if latencies:
         for name, q in QUANTILES.items():
             rank = math.ceil(q * len(latencies))
             yield f"latency_{name}_ms", Value(latencies[rank - 1], None, len(latencies))
+
+
+def _binned(pairs: Sequence[Pair]) -> Iterator[tuple[str, Value]]:
+    """ROC-AUC by scikit-learn, of the scores themselves: what the bins make of it is compared within
+    `bound`. Its denominator is the pairs of a positive and a negative."""
+    positives = sum(pair.positive for pair in pairs)
+    if 0 < positives < len(pairs):
+        given, truth = [pair.score for pair in pairs], [pair.positive for pair in pairs]
+        area, bound = judged.roc_auc(given, truth)
+        yield "roc_auc", Value(area, None, positives * (len(pairs) - positives), bound=bound)
+    if pairs:
+        tenths = scores.reliability(pairs).values()
+        yield "ece", _ratio(sum(abs(said - came) for _, said, came in tenths), len(pairs))
 
 
 def _ratio(numerator: float, denominator: float) -> Value:
@@ -90,23 +155,28 @@ def disagreements(expected: Mapping[Row, Value], found: Mapping[Row, Value]) -> 
     return lines
 
 
+FRACTIONS = ("mrr", "ndcg", "map", "log_loss", "brier", "ece", "calibration", "mse", "mae", "latency_mean_ms")
+"""Metrics whose sums are no whole numbers."""
+
+
 def _agree(metric: str, wanted: Value, got: Value) -> bool:
-    if metric.startswith("latency_p"):
+    if wanted.numerator is None:
+        within = WITHIN if metric.startswith("latency_p") else 0.0
         return (
             wanted.value is not None
             and got.value is not None
-            and math.isclose(wanted.value, got.value, rel_tol=WITHIN)
+            and math.isclose(wanted.value, got.value, rel_tol=within, abs_tol=wanted.bound + 1e-9)
             and wanted.denominator == got.denominator
         )
-    exact = metric != "latency_mean_ms"
+    near = 1e-6 if metric.partition("@")[0] in FRACTIONS else 1e-12
     pairs = zip(wanted[:3], got[:3], strict=True)
-    return got.final and all(_equal(one, other, 0.0 if exact else 1e-9) for one, other in pairs)
+    return got.final and all(_equal(one, other, near) for one, other in pairs)
 
 
-def _equal(one: float | None, other: float | None, tolerance: float) -> bool:
+def _equal(one: float | None, other: float | None, near: float) -> bool:
     if one is None or other is None:
         return one is other
-    return math.isclose(one, other, rel_tol=max(tolerance, 1e-12))
+    return math.isclose(one, other, rel_tol=near, abs_tol=near if near > 1e-9 else 0.0)
 
 
 def read(columns: Iterable[Sequence[object]], *, segments: bool = False) -> dict[Row, Value]:

@@ -18,7 +18,7 @@ from infra.commands.output import ago, duration, instant
 from schemas import topics
 from schemas.records import TYPES
 
-COMMANDS = ("up", "demo", "streams", "serve", "policy", "release", "check", "schema")
+COMMANDS = ("up", "demo", "streams", "serve", "policy", "release", "profile", "check", "schema")
 
 
 @pytest.fixture(autouse=True)
@@ -169,12 +169,19 @@ def test_mistakes_in_a_policy_are_a_line_each_and_found_without_kafka(
     ]
 
 
-def test_a_metric_that_there_is_not_is_found_with_its_line(capfd: pytest.CaptureFixture[str]) -> None:
-    Path("p.yaml").write_text("model: ranker\nrules:\n- name: a\n  metric: clickrate\n  below: 1\n")
+def test_a_misspelt_metric_is_found_with_its_line(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("p.yaml").write_text("model: ranker\nrules:\n- name: a\n  metric: eror_rate\n  below: 1\n")
     assert cli.main(["policy", "check", "p.yaml"]) == 1
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("p.yaml:4: found `clickrate`, expected one of ")
-    assert " ctr, " in line
+    assert line.startswith("p.yaml:4: found `eror_rate`, expected `error_rate`, or `samples.eror_rate` for ")
+
+
+def test_a_custom_metric_is_noted_for_it_may_be_meant_otherwise(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("p.yaml").write_text("model: ranker\nrules:\n- name: a\n  metric: gpu_use\n  above: 1\n")
+    assert cli.main(["policy", "check", "p.yaml"]) == 0
+    said = capfd.readouterr()
+    assert said.out == "p.yaml: a sound policy for ranker\n"
+    assert said.err.startswith("p.yaml: note: rule a: gpu_use is no metric of the catalogue; it is the mean")
 
 
 def test_a_sound_policy_is_said_to_be_sound(capsys: pytest.CaptureFixture[str]) -> None:

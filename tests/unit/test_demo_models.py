@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from scipy.optimize import minimize
 
-from infra.demo import graph, models, movielens, offline, profile, ranker, visits
+from infra.demo import graph, models, movielens, offline, ranker, visits
 from infra.demo.movielens import MovieLens
 from infra.demo.offline import Judged
 from infra.demo.ranker import Ranker
@@ -198,22 +198,6 @@ def test_replayed_scores_are_distributed_as_the_profile_says(
     p = np.array(expected.counts) / sum(expected.counts)
     q = np.bincount(np.searchsorted(expected.edges, scores, side="right"), minlength=len(p)) / len(scores)
     assert np.sum((q - p) * np.log(q / p)) < 0.05
-
-
-def test_numbers_are_counted_between_their_tenths() -> None:
-    found = profile.numbers([float(value) for value in range(100)])
-    assert found.counts == [10] * 10
-
-
-def test_tenths_that_coincide_make_one_bin() -> None:
-    found = profile.numbers([0.0] * 50 + [1.0] * 50)
-    assert found.edges == [0.0, 0.5, 1.0]
-    assert found.counts == [0, 50, 0, 50]
-
-
-def test_words_are_counted_by_themselves_and_others_not_at_all() -> None:
-    found = profile.words(["b", "a", "b"])
-    assert (found.categories, found.counts) == (["a", "b"], [1, 2, 0])
 
 
 def test_a_repository_is_trained_once(data: MovieLens, folder: Path, cache: Path) -> None:

@@ -2,24 +2,17 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from schemas import topics
 from schemas.topics import Topic
+from streams.columns import Records, Row
 from streams.driver import Batch, Driver, LostRecordsError, Survey
-from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+from streams.stage import Assigned, Committed, Reading, TopicPartition
 
 P0, P1 = TopicPartition("inference.requests", 0), TopicPartition("inference.requests", 1)
-
-
-class Given(NamedTuple):
-    offset: int
-    timestamp: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class Recorder:
@@ -31,8 +24,9 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.safes: dict[TopicPartition, Committed] = {}
-        self.hold = asyncio.Event()
-        self.hold.set()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.holds: set[TopicPartition] = set()
 
     def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
         self.told.append(("assigned", dict(partitions)))
@@ -40,15 +34,21 @@ class Recorder:
     def revoked(self, partitions: Collection[TopicPartition]) -> None:
         self.told.append(("revoked", set(partitions)))
 
-    async def process(self, partition: TopicPartition, records: Sequence[Record]) -> None:
-        self.told.append(("process", partition, [record.offset for record in records]))
-        await self.hold.wait()
+    async def process(self, partition: TopicPartition, records: Records) -> None:
+        self.told.append(("process", partition, records.offsets.tolist()))
+        await self.go_on.wait()
+
+    def held(self) -> Collection[TopicPartition]:
+        return self.holds
 
     async def tick(self, readings: Mapping[TopicPartition, Reading], now: int) -> None:
         self.told.append(("tick", dict(readings)))
 
     def safe(self, partition: TopicPartition) -> Committed | None:
         return self.safes.get(partition)
+
+    def vitals(self) -> dict[str, float]:
+        return {}
 
     async def close(self) -> None:
         self.told.append(("close",))
@@ -72,9 +72,9 @@ def driver(stage: Recorder) -> Driver:
     return driver
 
 
-def batch(first: int, last: int, *, end: int | None = None, stamp: int = 0) -> Batch:
-    records = [Given(offset) for offset in range(first, last + 1)]
-    return Batch(P0, records, first, last + 1 if end is None else end, stamp)
+def batch(first: int, last: int, *, end: int | None = None, stamp: int = 0, of: TopicPartition = P0) -> Batch:
+    records = Records.of(Row(offset, 0, None, None, ()) for offset in range(first, last + 1))
+    return Batch(of, records, first, last + 1 if end is None else end, stamp)
 
 
 def given(driver: Driver, *batches: Batch) -> None:
@@ -141,11 +141,11 @@ def test_a_call_that_ends_after_its_partition_came_back_afresh_does_not_move_the
     async def run() -> dict[TopicPartition, int]:
         driver = Driver(stage)
         driver.assign((), {P0: fresh()}, 1, asked=1)
-        stage.hold.clear()
+        stage.go_on.clear()
         call = asyncio.ensure_future(driver.process(batch(0, 4)))
         await asyncio.sleep(0)
         driver.assign((), {P0: fresh()}, 5, asked=2)
-        stage.hold.set()
+        stage.go_on.set()
         await call
         return driver.positions()
 
@@ -156,11 +156,11 @@ def test_process_and_tick_are_never_under_way_together(stage: Recorder) -> None:
     async def run() -> None:
         driver = Driver(stage)
         driver.assign((), {P0: fresh()}, 1, asked=1)
-        stage.hold.clear()
+        stage.go_on.clear()
         calls = [asyncio.ensure_future(driver.process(batch(0, 4))), asyncio.ensure_future(driver.tick())]
         await asyncio.sleep(0)
         assert [told[0] for told in stage.told] == ["assigned", "process"]
-        stage.hold.set()
+        stage.go_on.set()
         await asyncio.gather(*calls)
 
     asyncio.run(run())
@@ -175,12 +175,12 @@ def test_a_rebalance_waits_for_the_call_that_is_under_way_but_not_for_ever(
     async def run() -> list[bool]:
         driver = Driver(stage)
         driver.assign((), {P0: fresh()}, 1, asked=1)
-        stage.hold.clear()
+        stage.go_on.clear()
         call = asyncio.ensure_future(driver.process(batch(0, 4)))
         await asyncio.sleep(0)
         async with driver.quiet():
             waited_in_vain = not call.done()
-        stage.hold.set()
+        stage.go_on.set()
         async with driver.quiet():
             return [waited_in_vain, call.done()]
 
@@ -247,3 +247,108 @@ def test_after_a_failure_nothing_is_processed_committed_or_closed(driver: Driver
 def test_the_lag_is_what_is_still_to_be_read(driver: Driver) -> None:
     given(driver, batch(0, 4))
     assert driver.lag == 95
+
+
+def test_a_batch_of_a_partition_that_is_held_back_waits_and_comes_once_it_is_let_go(
+    driver: Driver, stage: Recorder
+) -> None:
+    stage.holds = {P0}
+    asyncio.run(driver.tick())
+    given(driver, batch(0, 4), batch(5, 9))
+    assert driver.positions() == {P0: 0}
+    stage.told.clear()
+    stage.holds = set()
+    asyncio.run(driver.tick())
+    given(driver, batch(10, 10))
+    assert [told[2] for told in stage.told if told[0] == "process"] == [
+        [0, 1, 2, 3, 4],
+        [5, 6, 7, 8, 9],
+        [10],
+    ]
+
+
+def test_what_is_let_go_by_a_call_for_another_partition_is_fed_at_the_next_tick(stage: Recorder) -> None:
+    driver = Driver(stage)
+    stage.holds = {P0}
+    driver.assign((), {P0: fresh(), P1: fresh()}, 1, asked=1)
+    given(driver, batch(0, 4))
+    stage.holds = set()
+    given(driver, batch(0, 1, of=P1))
+    asyncio.run(driver.tick())
+    assert driver.positions() == {P0: 5, P1: 2}
+
+
+def test_a_stage_may_hold_a_partition_back_in_the_middle_of_a_batch(
+    driver: Driver, stage: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.driver.FEWEST", 1)
+    monkeypatch.setattr("streams.driver.MOST", 3)
+    given(driver, batch(0, 0))
+    stage.holds = {P0}
+    given(driver, batch(1, 9))
+    assert driver.positions() == {P0: 4}
+    assert driver.held == {P0}
+    stage.holds = set()
+    asyncio.run(driver.tick())
+    assert driver.positions()[P0] > 4
+
+
+def test_after_a_seek_nothing_of_what_waited_is_given(driver: Driver, stage: Recorder) -> None:
+    stage.holds = {P0}
+    asyncio.run(driver.tick())
+    given(driver, batch(0, 4))
+    stamp = driver.discard_in_flight()
+    stage.holds = set()
+    asyncio.run(driver.tick())
+    assert driver.positions() == {P0: 0}
+    given(driver, batch(0, 2, stamp=stamp))
+    assert driver.positions() == {P0: 3}
+
+
+def test_a_partition_that_went_is_not_held_any_more(driver: Driver, stage: Recorder) -> None:
+    stage.holds = {P0}
+    asyncio.run(driver.tick())
+    assert driver.held_back == 100
+    driver.assign((), {P1: fresh()}, 5, asked=2)
+    assert driver.held == set()
+    assert driver.held_back == 0
+
+
+def test_a_call_is_given_no_more_than_it_can_take_in_its_time_and_then_ticks_have_their_turn(
+    stage: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.driver.FEWEST", 2)
+    monkeypatch.setattr("streams.driver.FIRST", 4)
+    monkeypatch.setattr("streams.driver.CALL", 0.0)
+
+    async def run() -> None:
+        driver = Driver(stage)
+        driver.assign((), {P0: fresh()}, 1, asked=1)
+        stage.go_on.clear()
+        call = asyncio.ensure_future(driver.process(batch(0, 7)))
+        await asyncio.sleep(0)
+        tick = asyncio.ensure_future(driver.tick())
+        await asyncio.sleep(0)
+        stage.go_on.set()
+        await asyncio.gather(call, tick)
+
+    asyncio.run(run())
+    assert [told[0] for told in stage.told] == ["assigned", "process", "tick", "process", "process"]
+    assert [told[2] for told in stage.told if told[0] == "process"] == [[0, 1, 2, 3], [4, 5], [6, 7]]
+
+
+def test_ticks_do_not_wait_for_partitions_of_which_nothing_waits(stage: Recorder) -> None:
+    async def run() -> list[bool]:
+        driver = Driver(stage)
+        driver.assign((), {P0: fresh(), P1: fresh()}, 1, asked=1)
+        stage.go_on.clear()
+        tick = asyncio.ensure_future(driver.tick())
+        call = asyncio.ensure_future(driver.process(batch(0, 4)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        done = [tick.done(), call.done()]
+        stage.go_on.set()
+        await call
+        return done
+
+    assert asyncio.run(run()) == [True, False]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.oracle.desk import DEADLINE, MINUTE, NOON, PANE, SECOND, WINDOW, Desk, policy
+from tests.oracle.desk import DEADLINE, MINUTE, PANE, SECOND, WINDOW, Desk, policy
 
 
 def ranked(desk: Desk, version: str = "v1", arm: str = "stable") -> tuple[int, int, int]:
@@ -146,7 +146,7 @@ def test_unmatched_feedback_of_one_pane_is_one_count_though_a_policy_that_waits_
     None
 ):
     desk = Desk(policy(pane="5s"))
-    desk.timeline.add(policy(pane="5s", attribution={"window": "1m", "lateness": "0s"}), NOON + 50 * SECOND)
+    desk.apply(policy(pane="5s", attribution={"window": "1m", "lateness": "0s"}), 50 * SECOND)
     desk.feedback(SECOND)
     desk.feedback(9 * SECOND)
     for reached in range(0, 10 * MINUTE, PANE):

@@ -188,7 +188,8 @@ def test_generations_are_kept_apart() -> None:
 
 
 def test_sums_by_user_bucket_add_up_to_the_sums() -> None:
-    desk = Desk()
+    release = {"guardrails": [{"metric": "ctr", "worse_by": 0}, {"metric": "recall@1", "worse_by": 0}]}
+    desk = Desk(policy(release=release))
     for number in range(50):
         desk.prediction(0, request_id=f"r{number}", user=f"u{number % 7}")
         desk.feedback(SECOND, request_id=f"r{number}")
@@ -201,7 +202,7 @@ def test_sums_by_user_bucket_add_up_to_the_sums() -> None:
 
 def test_a_policy_in_force_from_a_boundary_shapes_the_panes_from_there() -> None:
     desk = Desk()
-    desk.timeline.add(policy(pane="30s", slow_ms=10), NOON - 15 * SECOND)
+    desk.apply(policy(pane="30s", slow_ms=10), -15 * SECOND)
     desk.prediction(-1, request_id="before", latency_ms=20)
     desk.prediction(29 * SECOND, request_id="behind", latency_ms=20)
     assert desk.sums(start=-PANE) == {"predictions": 1, "impressions": 4}

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.errors import HeadgateError
 from schemas.policies import parse
-from streams.judge.check import check, mistakes
+from streams.judge.check import check, mistakes, notes
 
 GOOD = {
     "model": "ranker",
@@ -53,7 +53,11 @@ def release(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("policy", "path", "words"),
     [
-        (rule(metric="click_rate"), "$.rules[0].metric", "Found `click_rate`, expected one of predictions"),
+        (rule(metric="latncy_p99_ms"), "$.rules[0].metric", "expected `latency_p99_ms`, or `samples."),
+        (rule(metric="recal@5"), "$.rules[0].metric", "expected `recall@5`, or `samples.recal@5`"),
+        (rule(metric="samples."), "$.rules[0].metric", "the name of samples after `samples.`"),
+        (rule(metric="loss", where={"arm": "stable"}), "$.rules[0].where.arm", "samples have no arm"),
+        (rule(metric="loss", where={"phase": "test"}), "$.rules[0].where.phase", "training or serving"),
         (rule(metric="recall@7"), "$.rules[0].metric", "k: [5, 10]"),
         (rule(metric="recall@"), "$.rules[0].metric", "Found `recall@`"),
         (rule(above=None, baseline={"of": "stable"}), "$.rules[0].baseline", "not supported yet"),
@@ -94,11 +98,24 @@ def test_a_mistake_is_named_with_its_path(policy: dict[str, object], path: str, 
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("metric", ["gpu_use", "train_loss", "rmse", "samples.ctr", "samples.latncy_p99_ms"])
+def test_a_name_that_is_not_like_one_of_the_catalogue_is_a_custom_metric_and_noted(metric: str) -> None:
+    policy = parse(rule(metric=metric, where={"version": "v1", "phase": "training", "worker": "w1"}))
+    check(policy)
+    (noted,) = notes(policy)
+    assert f"rule rule: {metric} is no metric of the catalogue" in noted
+    assert f"the samples named {metric.removeprefix('samples.')!r}" in noted
+
+
+def test_metrics_of_the_catalogue_are_not_noted() -> None:
+    assert list(notes(parse(GOOD))) == []
+
+
 def test_two_segments_are_not_crossed() -> None:
     policy = rule(where={"surface": "search", "country": "DE"}) | {"segments": ["surface", "country"]}
     assert [path for path, _ in mistakes(parse(policy))] == ["$.rules[0].where"]
 
 
 def test_all_mistakes_can_be_had_at_once() -> None:
-    policy = rule(metric="x") | {"release": {"steps": []}}
+    policy = rule(metric="recall@") | {"release": {"steps": []}}
     assert [path for path, _ in mistakes(parse(policy))] == ["$.rules[0].metric", "$.release.steps"]

@@ -8,13 +8,13 @@ import pytest
 from schemas.policies import parse
 from schemas.records import BUCKETS, Pane, Progress
 from streams.judge.maturity import CLICKS, HOUR, Delays, maturity
-from streams.judge.panes import Clocks, Panes, Window, total
+from streams.judge.panes import Clocks, Panes, Window
 from streams.metrics import histogram
 from tests.judging import PANE, START, pane
 
 
 def clicks(panes: Panes) -> float:
-    return total((cell for window in panes.all() for cell in window.cells.values()), "clicks")
+    return sum(cell.sums.get("clicks", 0.0) for window in panes.all() for cell in window.cells.values())
 
 
 def test_of_one_key_the_highest_snapshot_holds_in_whatever_order_they_come() -> None:

@@ -60,3 +60,31 @@ def test_after_a_long_call_the_patience_starts_anew() -> None:
     liveness.observe(0, IDLE._replace(lag=10))
     liveness.observe(300, IDLE._replace(lag=10, busy_since=0))
     assert liveness.observe(301, IDLE._replace(lag=10)) is None
+
+
+def test_what_the_stage_holds_back_is_no_sign_of_death() -> None:
+    liveness = Liveness(60)
+    held = IDLE._replace(lag=10, held=10)
+    assert all(liveness.observe(now, held) is None for now in range(0, 600, 10))
+
+
+def test_what_is_not_held_back_is_one_whatever_else_is() -> None:
+    liveness = Liveness(60)
+    held = IDLE._replace(lag=11, held=10)
+    assert liveness.observe(0, held) is None
+    assert liveness.observe(61, held) == "11 offsets behind, but nothing was read for 61 s"
+
+
+def test_a_stage_that_holds_all_back_that_there_is_to_read_has_ten_times_the_patience() -> None:
+    liveness = Liveness(60)
+    held = IDLE._replace(lag=10, held=10)
+    assert liveness.observe(0, held) is None
+    assert liveness.observe(600, held) is None
+    wrong = liveness.observe(601, held)
+    assert wrong == "the stage has held back all 10 offsets that there are to read for 601 s"
+
+
+def test_while_others_move_a_stage_may_hold_back_what_it_wants() -> None:
+    liveness = Liveness(60)
+    held = IDLE._replace(lag=10, held=10)
+    assert all(liveness.observe(n * 50, held._replace(moves=n)) is None for n in range(50))

@@ -186,3 +186,31 @@ def test_clickhouse_is_connected_as_its_url_says() -> None:
     }
     assert ClickHouse(url="http://ch:18123").connect()["port"] == 18123
     assert ClickHouse(url="http://ch").connect()["port"] == 8123
+
+
+def test_health_is_on_loopback_each_stage_on_the_port_after_the_one_before(tmp_path: Path) -> None:
+    streams = load(tmp_path / "none.toml", {}).streams
+    assert [streams.health_address(number) for number in range(3)] == [
+        ("127.0.0.1", 9400),
+        ("127.0.0.1", 9401),
+        ("127.0.0.1", 9402),
+    ]
+
+
+def test_where_health_is_comes_from_the_file_or_stronger_the_environment(tmp_path: Path) -> None:
+    file = written(tmp_path, '[streams]\nhealth = "0.0.0.0:80"\n')
+    assert load(file, {}).streams.health_address(0) == ("0.0.0.0", 80)
+    assert load(file, {"HEADGATE_HEALTH": "[::1]:90"}).streams.health_address(1) == ("::1", 91)
+    assert load(file, {"HEADGATE_HEALTH": "off"}).streams.health_address(0) is None
+
+
+def test_any_free_port_stays_that(tmp_path: Path) -> None:
+    settings = load(tmp_path / "none.toml", {"HEADGATE_HEALTH": "127.0.0.1:0"})
+    assert settings.streams.health_address(2) == ("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize("address", ["9400", ":9400", "localhost", "localhost:health", "localhost:65536"])
+def test_an_address_of_health_that_is_none_is_named(tmp_path: Path, address: str) -> None:
+    with pytest.raises(HeadgateError, match="expected host:port or off") as caught:
+        load(tmp_path / "none.toml", {"HEADGATE_HEALTH": address})
+    assert repr(address) in str(caught.value)

@@ -1,0 +1,224 @@
+"""From cells to snapshots: what of a window has changed, and the `Pane` that says so."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from schemas.records import QUALITY, Pane
+from streams.compiled import compiled
+from streams.join import sums
+from streams.join.cells import NO_ARM, OTHER
+from streams.join.control import Control
+from streams.join.sums import NAMES, RANKED, RELIABILITY
+from streams.join.tables import BIRTHS, USED, Bytes, Integers, State
+from streams.join.tallies import DELAY, FEATURES, LATENCY, NEGATIVE_SCORES, POSITIVE_SCORES
+from streams.join.text import text
+from streams.metrics.scores import TENTHS
+
+ARMS = ("stable", "candidate", "shadow", "")
+
+HELD_BACK = range(sums.PAIRS, RANKED)
+"""Slots of what is in final snapshots only."""
+
+
+class Words(NamedTuple):
+    """The version of a cell, and its segment's value."""
+
+    version: str = ""
+    value: str = ""
+
+
+NAMELESS = Words()
+
+
+@compiled
+def changed_cells(state: State, windows: Integers, reached: int) -> tuple[Integers, Integers]:
+    """The cells of windows that are to be told, and of their counters (index of the cell, kind, bin, count),
+    shape (n, 4). Afterwards they count as unchanged.
+    """
+    found, counters = 0, 0
+    for row in windows:
+        final = state.windows[row].deadline < reached
+        cell = state.windows[row].cells
+        while cell >= 0:
+            if state.cells[cell].changed or (final and state.sums[cell, sums.PAIRS] > 0.0):
+                state.cells[cell].changed = 1
+                found += 1
+                counter = state.cells[cell].counters
+                while counter >= 0:
+                    counters += 1
+                    counter = state.counters[counter].next
+            cell = state.cells[cell].next
+    cells = np.empty(found, np.int64)
+    bins = np.empty((counters, 4), np.int64)
+    found, counters = 0, 0
+    for row in windows:
+        state.windows[row].changed = 0
+        cell = state.windows[row].cells
+        while cell >= 0:
+            if state.cells[cell].changed:
+                state.cells[cell].changed = 0
+                counter = state.cells[cell].counters
+                while counter >= 0:
+                    bins[counters, 0] = found
+                    bins[counters, 1] = state.counters[counter].kind
+                    bins[counters, 2] = state.counters[counter].bin
+                    bins[counters, 3] = state.counters[counter].count
+                    counters += 1
+                    counter = state.counters[counter].next
+                cells[found] = cell
+                found += 1
+            cell = state.cells[cell].next
+    return cells, bins
+
+
+@compiled
+def all_cells(state: State, window: int) -> Integers:
+    """The cells of a window."""
+    found = 0
+    cell = state.windows[window].cells
+    while cell >= 0:
+        found += 1
+        cell = state.cells[cell].next
+    cells = np.empty(found, np.int64)
+    cell = state.windows[window].cells
+    for i in range(found):
+        cells[i] = cell
+        cell = state.cells[cell].next
+    return cells
+
+
+class Emission:
+    """Writes the snapshots of a source partition."""
+
+    def __init__(self, partition: int, control: Control) -> None:
+        self._partition = partition
+        self._control = control
+        self._words: list[Words] = []
+        self._names: dict[tuple[int, int], list[str]] = {}
+
+    def name(self, state: State, data: Bytes | None) -> None:
+        """Notes the words of new cells: versions, and segments' values. They stand in `data`, or in blobs."""
+        born = int(state.pools[BIRTHS, USED])
+        state.pools[BIRTHS, USED] = 0
+        self._words += [NAMELESS] * (len(state.cells) - len(self._words))
+        for cell, start, end, value_start, value_end, in_blob in state.births[:born].tolist():
+            source = state.blobs if in_blob else data
+            if start >= 0 and data is not None:
+                version = text(data, start, end)
+            else:
+                version = self._words[end].version if end >= 0 else ""
+            if value_start >= 0 and source is not None:
+                value = text(source, value_start, value_end)
+            else:
+                value = OTHER if state.cells[cell]["segment"] else ""
+            self._words[cell] = Words(version, value)
+
+    def panes(self, state: State, windows: Integers, reached: int, snapshot: int) -> Iterator[Pane]:
+        """A snapshot of each cell of the windows that has changed, in the order of the windows."""
+        cells, bins = changed_cells(state, windows, reached)
+        order = np.argsort(bins[:, 0], kind="stable")
+        ends = np.searchsorted(bins[order, 0], np.arange(len(cells)), side="right").tolist()
+        rows = bins[order, 1:].tolist()
+        first = 0
+        for cell, last in zip(cells.tolist(), ends, strict=True):
+            pane = self._pane(state, cell, snapshot)
+            self._fill(pane, state, cell, rows[first:last], reached)
+            first = last
+            yield pane
+
+    def retractions(self, state: State, window: int, snapshot: int) -> Iterator[Pane]:
+        """A record for each cell of a window that says it is void."""
+        for cell in all_cells(state, window).tolist():
+            pane = self._pane(state, cell, snapshot)
+            pane.retracted = True
+            yield pane
+
+    def _pane(self, state: State, row: int, snapshot: int) -> Pane:
+        words, shapes = self._words[row], self._control.shapes
+        cell = state.cells[row]
+        window = state.windows[cell["window"]]
+        segment = int(cell["segment"])
+        return Pane(
+            model=shapes.models[window["model"]],
+            version=words.version,
+            arm=ARMS[cell["arm"]],
+            segment=shapes.policies[window["entry"]].segments[segment - 1] if segment else "",
+            segment_value=words.value,
+            start=int(window["start"]),
+            end=int(window["end"]),
+            generation=int(cell["generation"]),
+            partition=self._partition,
+            part=int(window["part"]),
+            snapshot=snapshot,
+            deadline=int(window["deadline"]),
+        )
+
+    def _fill(
+        self, pane: Pane, state: State, row: int, counters: Sequence[Sequence[int]], reached: int
+    ) -> None:
+        cell = state.cells[row]
+        entry = int(state.windows[cell["window"]]["entry"])
+        final = pane.deadline < reached
+        values = state.sums[row]
+        names = self._names_of(entry)
+        pane.sums = {
+            names[slot]: _plain(values[slot])
+            for slot in np.flatnonzero(values).tolist()
+            if names[slot] and (final or slot not in HELD_BACK)
+        }
+        if "relevant" in pane.sums:
+            pane.sums |= {name: pane.sums.get(name, 0) for name in names[RANKED:] if name}
+        if final:
+            tenths = values[RELIABILITY:RANKED].reshape(TENTHS, 3)
+            pane.reliability = {i: list(map(_plain, tenth)) for i, tenth in enumerate(tenths) if tenth[0]}
+        self._count(pane, counters, final)
+        if cell["arm"] != NO_ARM and cell["buckets"] >= 0:
+            self._bucket(pane, state, entry, int(cell["buckets"]), () if final else HELD_BACK)
+
+    def _names_of(self, entry: int) -> list[str]:
+        """By slot; empty where a slot is no sum by itself."""
+        slots = self._control.slots
+        names = self._names.get((entry, slots))
+        if names is None:
+            at_k = sums.names_at(self._control.shapes.policies[entry].k)
+            names = [*NAMES, *[""] * (RANKED - RELIABILITY), *at_k]
+            names += [""] * (slots - len(names))
+            self._names[entry, slots] = names
+        return names
+
+    def _count(self, pane: Pane, counters: Sequence[Sequence[int]], final: bool) -> None:
+        pane.latency, pane.click_delay, pane.positive_scores, pane.negative_scores = {}, {}, {}, {}
+        histograms = {LATENCY: pane.latency, DELAY: pane.click_delay}
+        if final:
+            histograms |= {POSITIVE_SCORES: pane.positive_scores, NEGATIVE_SCORES: pane.negative_scores}
+        pane.features, pane.quality = {}, {}
+        for kind, bin_, count in counters:
+            if not count:
+                continue
+            if kind < FEATURES:
+                if kind in histograms:
+                    histograms[kind][bin_] = count
+                continue
+            feature, quality = divmod(kind - FEATURES, 2)
+            name = self._control.references.names[feature]
+            if quality:
+                pane.quality.setdefault(name, [0] * len(QUALITY))[bin_] = count
+            else:
+                pane.features.setdefault(name, [0] * self._control.references.bins[feature])[bin_] = count
+
+    def _bucket(self, pane: Pane, state: State, entry: int, row: int, held_back: Collection[int]) -> None:
+        slots = state.bucketed[entry]
+        buckets = state.buckets[row]
+        pane.buckets = np.flatnonzero(buckets[0]).tolist()
+        names = self._names_of(entry)
+        told = ((row, slot) for row, slot in enumerate(slots.tolist()) if slot >= 0 and slot not in held_back)
+        held = {names[slot]: buckets[row, pane.buckets] for row, slot in told}
+        pane.bucket_sums = {name: list(map(_plain, values)) for name, values in held.items() if values.any()}
+
+
+def _plain(value: np.float64) -> float:
+    """As short as JSON can have it."""
+    number = float(value)
+    return int(number) if number.is_integer() and abs(number) < 1 << 53 else number

@@ -1,0 +1,264 @@
+"""Feedback: which predictions it answers, and what it makes of them; contract, section 3. Compiled."""
+
+import numpy as np
+
+from streams.compiled import compiled, inner
+from streams.join import held, shapes, sums
+from streams.join.batches import (
+    GOOD,
+    LARGEST,
+    MISPLACED,
+    UNREADABLE,
+    Batch,
+    held_under,
+    lose,
+    lose_unread,
+    time_of,
+)
+from streams.join.cells import hold, window_of_loss
+from streams.join.hashmap import NONE, find, put
+from streams.join.held import OF_FEEDBACK, OF_PREDICTIONS, need
+from streams.join.shapes import EARLY, NOBODY
+from streams.join.tables import ANSWERS_, REACHED, SAID_, SEEN, USED, State, is_item, room, take
+from streams.join.tallies import (
+    CLICKED,
+    DELAY,
+    IMPRESSED,
+    LABELLED,
+    LISTED,
+    NEGATIVE_SCORES,
+    OK,
+    PAIR,
+    POSITIVE,
+    POSITIVE_SCORES,
+    PURCHASED,
+    RELEVANT,
+    SCORED,
+    SERVED,
+    add_difference,
+    count_everywhere,
+    histogram_bin,
+    link_to,
+    sum_up_at,
+)
+from streams.join.text import hash_of, mix
+from streams.metrics.scores import bin_of
+
+CLICK = np.uint64(hash_of("click"))
+PURCHASE = np.uint64(hash_of("purchase"))
+IMPRESSION = np.uint64(hash_of("impression"))
+LABEL = np.uint64(hash_of("label"))
+"""Kinds of feedback that mean something to every policy."""
+
+_BY_EVENT = np.uint64(1)
+_BY_ITEM = np.uint64(2)
+
+
+@compiled
+def read_feedback(state: State, batch: Batch, i: int) -> int:
+    """Takes in feedback from record `i` on; answers where it stopped for want of room."""
+    while i < len(batch.rows):
+        row, kind = batch.rows[i], batch.kinds[i]
+        visit = find(state.by_id, row.id) if kind == GOOD else NONE
+        predicted, _ = held_under(state, visit)
+        if not room(state, predicted, 0, 2, 0):
+            return i
+        if kind == UNREADABLE:
+            lose_unread(state, OF_FEEDBACK, batch, i)
+        else:
+            ts, past = time_of(state, batch, i)
+            if kind == MISPLACED:
+                lose(
+                    state,
+                    OF_FEEDBACK,
+                    batch.numbers[0],
+                    NOBODY,
+                    batch.timestamps[i],
+                    past,
+                    sums.MISPARTITIONED,
+                )
+            elif kind == GOOD:
+                if ts != row.ts:
+                    lose(state, OF_FEEDBACK, batch.numbers[0], NOBODY, batch.timestamps[i], past, sums.SKEWED)
+                _hear(state, batch, i, ts, past)
+        i += 1
+    return i
+
+
+@inner
+def _hear(state: State, batch: Batch, i: int, ts: int, came: int) -> None:
+    row = batch.rows[i]
+    past = max(came, state.heads[REACHED])
+    deadline = shapes.longest_deadline(state, ts + EARLY)
+    visit = held.visit_of(state, row.id)
+    window = window_of_loss(state, NOBODY, batch.timestamps[i] if past > deadline else ts, came)
+    number = take(state.said, state.pools, SAID_)
+    said = state.said[number]
+    said.ts, said.past, said.deadline = ts, past, deadline
+    said.kind, said.item, said.value = row.kind, row.item, row.value
+    said.key = mix(row.event, _BY_EVENT) if row.event != 0 else mix(mix(row.kind, row.item), _BY_ITEM)
+    said.window, said.batch, said.taken = window, batch.numbers[0], 0
+    hold(state, window)
+    last = state.visits[visit].said
+    said.next = number if last < 0 else state.said[last].next
+    if last >= 0:
+        state.said[last].next = number
+    state.visits[visit].said = number
+    state.visits[visit].heard += 1
+    need(state, OF_FEEDBACK, batch.numbers[0], max(deadline, state.windows[window].deadline))
+    held.keep(state, visit, deadline)
+    prediction = state.visits[visit].predictions
+    while prediction >= 0:
+        match(state, number, prediction)
+        prediction = state.predictions[prediction].next
+
+
+@inner
+def match(state: State, said: int, prediction: int) -> None:
+    """Feedback answers a prediction where neither came too late for the other. Each is needed as long as the
+    pane that the other is counted in.
+    """
+    feedback, deadline = state.said[said], held.deadline_of(state, prediction)
+    need(state, OF_FEEDBACK, feedback.batch, deadline)
+    need(state, OF_PREDICTIONS, state.predictions[prediction].batch, state.windows[feedback.window].deadline)
+    if feedback.past <= deadline and state.predictions[prediction].past <= feedback.deadline:
+        feedback.taken = 1
+        _answer(state, said, prediction)
+
+
+@inner
+def _answers_of(state: State, prediction: int) -> int:
+    row = state.predictions[prediction].answers
+    if row < 0:
+        row = take(state.answers, state.pools, ANSWERS_)
+        answers = state.answers[row]
+        answers.squared_error, answers.absolute_error = 0.0, 0.0
+        answers.relevant, answers.expired, answers.duplicates = 0, 0, 0
+        answers.labelled, answers.anomalies, answers.delays = 0, 0, NONE
+        state.predictions[prediction].answers = row
+    return int(row)
+
+
+@inner
+def _answer(state: State, said: int, row: int) -> None:
+    """A prediction takes feedback that is in time for its pane, in offset order."""
+    feedback, prediction = state.said[said], state.predictions[row]
+    shape = state.shapes[state.windows[prediction.window].entry]
+    served = (prediction.flags & SERVED) != 0
+    age = feedback.ts - held.ts_of(state, row)
+    expired = age < -EARLY or age > shape.window
+    key = held.seen_by(row, feedback.key)
+    if expired or find(state.seen, key) >= 0:
+        if served:
+            sum_up_at(state, row, NONE, state.before)
+            answers = state.answers[_answers_of(state, row)]
+            if expired:
+                answers.expired += 1
+            else:
+                answers.duplicates += 1
+            sum_up_at(state, row, NONE, state.after)
+            add_difference(state, row)
+        return
+    put(state.seen, key, 1)
+    state.pools[SEEN, USED] += 1
+    if not prediction.flags & OK:
+        return
+    place = _place_of(state, row, feedback.item)
+    sum_up_at(state, row, place, state.before)
+    if served and feedback.kind == LABEL:
+        _label(state, row, place, feedback.value)
+    if feedback.item != 0:
+        if NONE < place < prediction.items + prediction.shown and served:
+            _interact(state, row, place, feedback.kind, age)
+        if _is_relevant(state, row, feedback.kind):
+            _mark_relevant(state, row, place, feedback.item)
+    sum_up_at(state, row, place, state.after)
+    add_difference(state, row)
+
+
+@inner
+def _place_of(state: State, row: int, item: np.uint64) -> int:
+    """Where an item stands first; no item stands for a prediction's only score. `NONE` where it is not in the
+    list.
+    """
+    prediction = state.predictions[row]
+    if item == 0:
+        return int(prediction.items) if prediction.length == 1 else NONE
+    if not prediction.flags & LISTED:
+        return NONE
+    for place in range(prediction.items, prediction.items + prediction.length):
+        if is_item(state, place, item):
+            return int(place)
+    return NONE
+
+
+@inner
+def _interact(state: State, row: int, place: int, kind: np.uint64, age: int) -> None:
+    """Feedback on a shown item."""
+    marks = state.marks[place]
+    if kind == CLICK and not marks & CLICKED:
+        state.marks[place] = marks | CLICKED
+        delay = histogram_bin(np.float64(max(age, 0)))
+        answers = _answers_of(state, row)
+        state.answers[answers].delays = link_to(state, state.answers[answers].delays, delay)
+        count_everywhere(state, row, DELAY, delay, 1)
+        if marks & PAIR and state.predictions[row].flags & SCORED and not _by_label(state, row):
+            bin_ = bin_of(np.float64(state.scores[place]))
+            count_everywhere(state, row, NEGATIVE_SCORES, bin_, -1)
+            count_everywhere(state, row, POSITIVE_SCORES, bin_, 1)
+    elif kind == PURCHASE:
+        state.marks[place] = marks | PURCHASED
+    elif kind == IMPRESSION:
+        state.marks[place] = marks | IMPRESSED
+
+
+@inner
+def _by_label(state: State, row: int) -> bool:
+    return bool(state.shapes[state.windows[state.predictions[row].window].entry].labels)
+
+
+@inner
+def _label(state: State, row: int, place: int, value: float) -> None:
+    """The truth about a scored item."""
+    prediction = state.predictions[row]
+    if place < 0 or np.isnan(value) or not prediction.flags & SCORED or state.marks[place] & LABELLED:
+        return
+    score = np.float64(state.scores[place])
+    state.marks[place] |= LABELLED | (POSITIVE if value == 1.0 else 0)
+    answers = state.answers[_answers_of(state, row)]
+    answers.labelled += 1
+    off = min(abs(score - value), LARGEST)
+    answers.squared_error += off * off
+    answers.absolute_error += off
+    answers.anomalies += off > state.shapes[state.windows[prediction.window].entry].anomaly
+    if not _by_label(state, row):
+        return
+    if value not in (0.0, 1.0):
+        state.marks[place] &= 255 - PAIR
+    elif state.marks[place] & PAIR:
+        count_everywhere(state, row, POSITIVE_SCORES if value == 1.0 else NEGATIVE_SCORES, bin_of(score), 1)
+
+
+@inner
+def _is_relevant(state: State, row: int, kind: np.uint64) -> bool:
+    entry = state.windows[state.predictions[row].window].entry
+    found = False
+    for j in range(state.shapes[entry].relevant):
+        found |= state.relevant[entry, j] == kind
+    return found
+
+
+@inner
+def _mark_relevant(state: State, row: int, place: int, item: np.uint64) -> None:
+    """One more relevant item, unless it is known: by its mark in the list, else by what is remembered."""
+    if place >= 0:
+        if state.marks[place] & RELEVANT:
+            return
+        state.marks[place] |= RELEVANT
+    else:
+        key = held.seen_by(row, held.beyond(item))
+        if find(state.seen, key) >= 0:
+            return
+        put(state.seen, key, 1)
+        state.pools[SEEN, USED] += 1
+    state.answers[_answers_of(state, row)].relevant += 1

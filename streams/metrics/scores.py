@@ -1,0 +1,34 @@
+"""Into which bins scores go: for ROC-AUC by their log-odds, for the reliability diagram by their value.
+
+Both functions are compiled: the join calls them for every shown item.
+"""
+
+import numpy as np
+
+from streams.compiled import compiled
+
+PER_OCTAVE = 16
+"""Bins of ROC-AUC each time that the odds double: within one, odds differ by less than a sixteenth."""
+
+_SHIFT = 19
+_EVEN = 127 * PER_OCTAVE
+TENTHS = 10
+"""Bins of the reliability diagram, of equal width: the usual choice (Guo and others, "On Calibration of
+Modern Neural Networks", ICML 2017, use 15; ten are what people read).
+"""
+
+
+@compiled
+def bin_of(score: float) -> int:
+    """The bin of a score in [0, 1], by its odds s / (1 − s): exponent and first four bits of the mantissa of
+    that as a single-precision number, so ⌊16 · log₂⌋ but for the straight line between powers of two. 0 for
+    even odds, from −2032 to 2048; greater scores are never in lower bins.
+    """
+    odds = np.float32(score / (1.0 - score))
+    return int((odds.view(np.int32) >> _SHIFT) - _EVEN)
+
+
+@compiled
+def tenth_of(score: float) -> int:
+    """The bin of a score in [0, 1] among ten of equal width, half-open but for the last: 0 to 9."""
+    return min(TENTHS - 1, int(score * TENTHS))

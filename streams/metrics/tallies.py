@@ -1,0 +1,164 @@
+"""All that panes tally, as a commutative monoid: `merge` adds up, `EMPTY` changes nothing, and it does not
+matter where a stream of events was cut or in which order the pieces are added.
+
+A snapshot of a pane (`schemas.records.Pane`) is one tally from one source partition under a key; coarser
+windows, all sources and all arms together are merges. What is made of a tally is `evaluate.py`'s business.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.records import BUCKETS, QUALITY, Pane
+
+Floats = npt.NDArray[np.float64]
+Key = TypeVar("Key", str, int)
+Value = TypeVar("Value")
+Number = TypeVar("Number", int, float)
+
+RELIABILITY = ("pairs", "scores", "positives")
+"""What is added up in each bin of `Tally.reliability`."""
+
+
+class Tally(NamedTuple):
+    """The fields of `schemas.records.Pane` of the same names; what is absent is 0. Not to be changed.
+
+    `bucketed`: sums by user bucket, each of shape (`BUCKETS`,).
+    """
+
+    sums: Mapping[str, float] = {}
+    latency: Mapping[int, int] = {}
+    click_delay: Mapping[int, int] = {}
+    positive_scores: Mapping[int, int] = {}
+    negative_scores: Mapping[int, int] = {}
+    reliability: Mapping[int, Sequence[float]] = {}
+    features: Mapping[str, Sequence[int]] = {}
+    quality: Mapping[str, Sequence[int]] = {}
+    bucketed: Mapping[str, Floats] = {}
+
+
+EMPTY = Tally()
+"""Of nothing: merged with any other it is that other."""
+
+
+def merge(tallies: Iterable[Tally]) -> Tally:
+    """All of them together."""
+    several = [tally for tally in tallies if tally is not EMPTY]
+    if len(several) < 2:
+        return several[0] if several else EMPTY
+    return Tally(
+        sums=add(tally.sums for tally in several),
+        latency=add(tally.latency for tally in several),
+        click_delay=add(tally.click_delay for tally in several),
+        positive_scores=add(tally.positive_scores for tally in several),
+        negative_scores=add(tally.negative_scores for tally in several),
+        reliability=add_lists(tally.reliability for tally in several),
+        features=add_lists(tally.features for tally in several),
+        quality=add_lists(tally.quality for tally in several),
+        bucketed=add_arrays(tally.bucketed for tally in several),
+    )
+
+
+def add(tallies: Iterable[Mapping[Key, Number]]) -> dict[Key, Number]:
+    """Numbers by name or bin, added up."""
+    total: dict[Key, Number] = {}
+    for tally in tallies:
+        for key, value in tally.items():
+            total[key] = total.get(key, 0) + value
+    return total
+
+
+def add_lists(tallies: Iterable[Mapping[Key, Sequence[Number]]]) -> dict[Key, Sequence[Number]]:
+    """Lists by name or bin, added up place by place; a shorter one has zeros at its end."""
+    return _merge(tallies, _add_places)
+
+
+def add_arrays(tallies: Iterable[Mapping[Key, Floats]]) -> dict[Key, Floats]:
+    """Arrays of one shape by name, added up."""
+    return _merge(tallies, np.add)
+
+
+def of(pane: Pane) -> Tally:
+    """What a snapshot says; a retracted one says nothing.
+
+    Raises ValueError for user buckets that are none, sums that are not one for each bucket, and lists of a
+    length that is not theirs.
+    """
+    if pane.retracted:
+        return EMPTY
+    _check("reliability", pane.reliability, RELIABILITY)
+    _check("quality", pane.quality, QUALITY)
+    return Tally(
+        sums=pane.sums,
+        latency=pane.latency,
+        click_delay=pane.click_delay,
+        positive_scores=pane.positive_scores,
+        negative_scores=pane.negative_scores,
+        reliability=pane.reliability,
+        features=pane.features,
+        quality=pane.quality,
+        bucketed=_bucketed(pane),
+    )
+
+
+def snapshot(tally: Tally, pane: Pane) -> Pane:
+    """`pane` with this tally instead of its own; `of` reads it back."""
+    filled = [
+        bucket for bucket in range(BUCKETS) if any(values[bucket] for values in tally.bucketed.values())
+    ]
+    return msgspec.structs.replace(
+        pane,
+        retracted=False,
+        sums=dict(tally.sums),
+        latency=dict(tally.latency),
+        click_delay=dict(tally.click_delay),
+        positive_scores=dict(tally.positive_scores),
+        negative_scores=dict(tally.negative_scores),
+        reliability={bin_: list(values) for bin_, values in tally.reliability.items()},
+        features={name: list(counts) for name, counts in tally.features.items()},
+        quality={name: list(counts) for name, counts in tally.quality.items()},
+        buckets=filled,
+        bucket_sums={name: values[filled].tolist() for name, values in tally.bucketed.items()},
+    )
+
+
+def _merge(
+    tallies: Iterable[Mapping[Key, Value]], together: Callable[[Value, Value], Value]
+) -> dict[Key, Value]:
+    total: dict[Key, Value] = {}
+    for tally in tallies:
+        for key, value in tally.items():
+            total[key] = together(total[key], value) if key in total else value
+    return total
+
+
+def _add_places(one: Sequence[Number], other: Sequence[Number]) -> Sequence[Number]:
+    common = min(len(one), len(other))
+    longer = one if len(one) > common else other
+    return [x + y for x, y in zip(one, other, strict=False)] + list(longer[common:])
+
+
+def _bucketed(pane: Pane) -> dict[str, Floats]:
+    buckets = np.array(pane.buckets, np.intp)
+    if len(buckets) and buckets.max() >= BUCKETS:
+        raise ValueError(f"buckets: found {buckets.max()}, expected numbers below {BUCKETS}")
+    found = {}
+    for name, values in pane.bucket_sums.items():
+        if len(values) != len(buckets):
+            raise ValueError(
+                f"bucket_sums.{name}: found {len(values)} values, expected {len(buckets)}, one a bucket"
+            )
+        found[name] = np.zeros(BUCKETS)
+        np.add.at(found[name], buckets, values)
+    return found
+
+
+def _check(field: str, lists: Mapping[Key, Sequence[Number]], places: Sequence[str]) -> None:
+    for key, values in lists.items():
+        if len(values) != len(places):
+            raise ValueError(
+                f"{field}.{key}: found {len(values)} values, expected {len(places)}: {', '.join(places)}"
+            )

@@ -10,29 +10,20 @@ from infra.commands.kafka import Broker
 from infra.commands.output import ago
 from infra.commands.policy_log import Published, published, validity
 from schemas import policies, topics
-from schemas.policies import Policy
 from schemas.settings import Settings
 from schemas.topics import Topic
-
-BYTES = 2_300
-"""Memory that the join takes for an event of a pane that is not final yet; predictions of 10 items."""
-
-SPEED = 30_000
-"""Events that a join process reads in a second of CPU. Both from `python -m tests.bench join`, about."""
+from streams.join import cost
 
 SAMPLE = 60_000
 """The rate of events is that of the last so many ms."""
 
 
-def span(policy: Policy) -> int:
-    """How long (ms) an event is kept at most: from a pane's start to its deadline."""
-    return policy.deadline(0)
-
-
 def longest(settings: Settings, broker: Broker) -> int:
-    """The longest `span` of the policies that are not past; of the defaults where there are none."""
+    """How long (ms) the join keeps an event at most, by the policies that are not past; by the defaults where
+    there are none.
+    """
     current = [policies.parse(one.policy) for one in _current(settings, broker)]
-    return max(map(span, current or [policies.default("")]))
+    return max(map(cost.kept, current or [policies.default("")]))
 
 
 def check(settings: Settings, broker: Broker) -> Iterator[Finding]:
@@ -44,15 +35,31 @@ def check(settings: Settings, broker: Broker) -> Iterator[Finding]:
         yield note(
             "policies", "none: every model has the defaults", "`headgate policy apply FILE` publishes one"
         )
-    rate = _rate(settings, broker)
+    yield _cost(settings, broker)
+
+
+def _cost(settings: Settings, broker: Broker) -> Finding:
+    """What the longest of the policies costs at the rate of the last minute."""
     kept = longest(settings, broker)
-    events = rate * kept / 1_000
-    yield ok(
-        "cost",
-        f"{rate:,.0f} events/s in the last minute, kept for up to {ago(kept)}: about "
-        f"{events * BYTES / 1e6:,.0f} MB in the join's memory, read again in "
-        f"{ago(int(events / SPEED * 1_000))} after a restart",
+    rates = {topic: _rate(settings, broker, topic) for topic in topics.EVENTS}
+    requests, predictions, feedback = (rates[topic] * kept / 1_000 for topic in topics.EVENTS)
+    needed = cost.memory(requests, predictions, feedback) / (1 << 20)
+    again = cost.recovery(requests + predictions + feedback)
+    text = (
+        f"{sum(rates.values()):,.0f} events/s in the last minute, kept for up to {ago(kept)}: about "
+        f"{predictions:,.0f} pending predictions, {needed:,.0f} MiB in the join's memory, read again in "
+        f"{ago(round(again * 1_000))} after a restart"
     )
+    limit = settings.streams.memory
+    if needed > limit * cost.COMFORTABLE:
+        return note(
+            "cost",
+            text,
+            f"a join process holds {limit:,} MiB and lets topics wait from "
+            f"{limit * cost.COMFORTABLE:,.0f} MiB on: raise memory under [streams] in headgate.toml, run "
+            "more join processes, or shorten the policies' attribution",
+        )
+    return ok("cost", text)
 
 
 def _current(settings: Settings, broker: Broker) -> Sequence[Published]:
@@ -66,11 +73,8 @@ def _current(settings: Settings, broker: Broker) -> Sequence[Published]:
     ]
 
 
-def _rate(settings: Settings, broker: Broker) -> float:
-    return sum(_of_topic(settings, broker, topic) for topic in topics.EVENTS)
-
-
-def _of_topic(settings: Settings, broker: Broker, topic: Topic) -> float:
+def _rate(settings: Settings, broker: Broker, topic: Topic) -> float:
+    """Events a second."""
     name = topic.full_name(settings.topics)
     partitions = [TopicPartition(name, number) for number in range(broker.cluster().partitions.get(name, 0))]
     recent = broker.since(partitions, time.time_ns() // 1_000_000 - SAMPLE)

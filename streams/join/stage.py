@@ -20,6 +20,7 @@ from schemas.settings import Settings
 from schemas.timeline import BEGINNING, NOTICE, Timeline
 from schemas.topics import Topic
 from streams.columns import Records
+from streams.join import cost
 from streams.join.arrivals import Fault, Lost
 from streams.join.compile import compile_all
 from streams.join.control import Control, latest_of
@@ -33,9 +34,6 @@ from streams.log import Follower, Output, layout, patiently
 from streams.stage import Assigned, Committed, Reading, TopicPartition
 
 log = logging.getLogger(__name__)
-
-HOLD = 0.5
-"""Over this share of the memory limit, topics that are ahead wait."""
 
 EVERY = 200
 """Ms between two rounds of output."""
@@ -155,7 +153,7 @@ class JoinStage:
         Over the limit all wait until the next round of output has made room.
         """
         used = self._used()
-        if used < HOLD * self._limit:
+        if used < cost.COMFORTABLE * self._limit:
             return ()
         full = used > self._limit and not self._cramped
         return [
@@ -177,12 +175,13 @@ class JoinStage:
             if not closing.curtailed:
                 closing.curtailed = True
                 log.error(
-                    "source partition %d: more than %d MiB of events are pending; its oldest panes close early, and are "
-                    "counted incomplete. Raise [streams] memory, run more join processes, or shorten attribution windows",
+                    "source partition %d: more than %d MiB of events are pending; its oldest panes close "
+                    "early, and are counted incomplete. Raise [streams] memory, run more join processes, or "
+                    "shorten attribution windows",
                     closing.join.partition,
                     self._limit >> 20,
                 )
-        # Where nothing is open, waiting frees nothing. A source partition that may not say anything yet soon may.
+        # Where nothing is open, waiting frees nothing. One that may not say anything yet soon may.
         announced = all(owned.announced for owned in self._owned.values())
         self._cramped = announced and self._used() > self._limit
 
@@ -199,8 +198,6 @@ class JoinStage:
         self._rounded = now
         if now - self._controlled >= CONTROL:
             await self._read_control()
-        self._make_room()
-        safe = []
         for number, owned in self._owned.items():
             of_source = {
                 t: r for t in topics.EVENTS if (r := readings.get(TopicPartition(t.name, number))) is not None
@@ -208,8 +205,11 @@ class JoinStage:
             if len(of_source) == len(topics.EVENTS):
                 owned.readings = of_source
                 self._emit(owned, of_source, now)
-            offsets = {topic: owned.join.safe(topic) for topic in topics.EVENTS}
-            safe.append((owned, offsets, owned.join.time))
+        self._make_room()
+        safe = [
+            (owned, {topic: owned.join.safe(topic) for topic in topics.EVENTS}, owned.join.time)
+            for owned in self._owned.values()
+        ]
         await asyncio.to_thread(self._output.flush)
         # Meanwhile a partition may have gone and come back: that is another `Owned`, with its own offsets.
         for owned, offsets, reached in safe:
@@ -298,7 +298,8 @@ class JoinStage:
             owned.announced = all(
                 _note(reading.committed).epoch == owned.epoch for reading in readings.values()
             )
-            return
+            if not owned.announced:
+                return
         join = owned.join
         clocks = {topic: join.clock(topic) for topic in topics.EVENTS}
         join.advance(owned.passage.reached(clocks, readings, now))

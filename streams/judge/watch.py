@@ -41,9 +41,9 @@ def _mispartitioned(pane: Pane) -> Notice:
 def _incomplete(_pane: Pane) -> Notice:
     return Notice(
         None,
-        "Panes could not be kept whole: retention overtook the join stage, or its memory ran out; its log says "
-        "which. Give the event topics more retention.ms than the join is ever down, or the join more memory "
-        "(under [streams] in headgate.toml), more processes, or shorter attribution windows.",
+        "Panes could not be kept whole: retention overtook the join stage, or its memory ran out; its log "
+        "says which. Give the event topics more retention.ms than the join is ever down, or the join more "
+        "memory (under [streams] in headgate.toml), more processes, or shorter attribution windows.",
     )
 
 

@@ -58,8 +58,7 @@ class Workers:
 
     @contextmanager
     def frozen(self, worker: Stages) -> Iterator[None]:
-        """A worker that does nothing, and does not know it: the others have its partitions within the block.
-        """
+        """A worker that does nothing, and does not know it: within the block others have its partitions."""
         process = worker.process("join")
         process.send_signal(signal.SIGSTOP)
         try:

@@ -89,7 +89,9 @@ class World:
                 record = self._codec.decode(entry.value)
                 self.said += [record] if isinstance(record, Pane) else []
                 self.progress += [record] if isinstance(record, Progress) else []
-            self.alerts += [msgspec.json.decode(each.value or b"", type=Alert) for each in self._alerts.refresh()]
+            self.alerts += [
+                msgspec.json.decode(each.value or b"", type=Alert) for each in self._alerts.refresh()
+            ]
             return holds()
 
         traffic.wait_until(read)
@@ -147,7 +149,7 @@ def test_under_log_append_time_panes_are_final_once_all_clocks_are_past_them_how
         world.produce(PREDICTIONS, first)
         world.produce(FEEDBACK, first)
         world.wait(lambda: world.total("clicks", first) == 1)
-        # The other two pass the pane's deadline; the broker's stamp of the feedback says that more of it may come.
+        # The other two pass the pane's deadline; of the feedback, by its last stamp, more may come.
         while time.time_ns() // 1_000_000 < QUICK.deadline(first) + 2_000:
             time.sleep(0.1)
         past = time.time_ns() // 1_000_000

@@ -117,7 +117,9 @@ class Owner:
 def log(stack: LocalStack) -> Log:
     """A log of this test's own."""
     settings = isolated(stack.settings)
-    settings = msgspec.structs.replace(settings, topics=msgspec.structs.replace(settings.topics, partitions=1))
+    settings = msgspec.structs.replace(
+        settings, topics=msgspec.structs.replace(settings.topics, partitions=1)
+    )
     admin.create(settings, forever=True)
     return Log(settings)
 
@@ -153,7 +155,9 @@ def test_a_later_owner_holds_against_one_before_whose_clock_was_ahead(log: Log) 
         await first.begin()
         await first.say()
         said = log.panes()
-        log.publish([msgspec.structs.replace(pane, snapshot=pane.snapshot + (HOUR << ROUNDS)) for pane in said])
+        log.publish(
+            [msgspec.structs.replace(pane, snapshot=pane.snapshot + (HOUR << ROUNDS)) for pane in said]
+        )
         log.predict(1)
         second = Owner(log, {place: _ahead(commit) for place, commit in first.commits().items()})
         await second.read(3)
@@ -212,7 +216,9 @@ def test_no_two_snapshots_of_an_owner_have_one_version(log: Log) -> None:
     assert predictions(panes) == 3
 
 
-def test_a_successor_says_nothing_of_open_panes_before_it_has_read_what_was_there_when_it_began(log: Log) -> None:
+def test_a_successor_says_nothing_of_open_panes_before_it_has_read_what_was_there_when_it_began(
+    log: Log,
+) -> None:
     async def scenario() -> tuple[list[Pane], list[Pane]]:
         log.predict(3)
         first = Owner(log)

@@ -121,7 +121,7 @@ def test_a_successor_does_not_say_again_what_was_closed_early() -> None:
     assert told(later, "predictions", "incomplete") == {"predictions": 3, "incomplete": 1}
 
 
-# Much of one thing. Bounds are a multiple of what was measured, so that only work that grows faster than the
+# Much of one thing. Bounds are ten times what was measured, so that only work that grows faster than the
 # records do fails them.
 
 
@@ -138,7 +138,7 @@ def test_a_hundred_thousand_clicks_on_one_request_do_not_stall_it() -> None:
     assert sums["clicks"] == 1_000
     assert sums["duplicates"] == 0
     assert desk.join.pending == 0
-    assert seconds < 30
+    assert seconds < 5
 
 
 def test_a_hundred_thousand_feedback_events_that_come_before_their_prediction_do_not_stall_it() -> None:
@@ -153,7 +153,7 @@ def test_a_hundred_thousand_feedback_events_that_come_before_their_prediction_do
     seconds += time.perf_counter() - began
     sums = desk.sums()
     assert (sums["clicks"], sums["duplicates"], sums["relevant"]) == (1_000, 50_000, 50_000)
-    assert seconds < 30
+    assert seconds < 5
 
 
 def test_slates_of_a_thousand_items_that_are_clicked_often_do_not_stall_it() -> None:
@@ -175,7 +175,7 @@ def test_slates_of_a_thousand_items_that_are_clicked_often_do_not_stall_it() -> 
     seconds = read_in_seconds(desk, PREDICTIONS, slates) + read_in_seconds(desk, FEEDBACK, clicks)
     sums = desk.sums()
     assert (sums["impressions"], sums["clicks"], sums["pairs"]) == (1_000_000, 25_000, 1_000_000)
-    assert seconds < 30
+    assert seconds < 15
 
 
 def read_in_seconds(desk: Desk, topic: Topic, values: list[dict[str, object]]) -> float:

@@ -72,6 +72,8 @@ class Loop:
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "queued.max.messages.kbytes": 262_144,
+                "queued.min.messages": 1_000_000,
+                "fetch.queue.backoff.ms": 10,  # else it pauses for a second wherever its queue is full
             }
         )
         consumer.subscribe([job["predictions"], job["feedback"]])

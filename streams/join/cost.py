@@ -1,0 +1,38 @@
+"""What the join takes, for those who plan with it (`headgate check`): memory for what is pending, time for
+what is read again. Nothing here is measured while it runs; `tests/bench/` is where the figures come from.
+"""
+
+from schemas.policies import Policy
+
+PREDICTION_BYTES = 300
+"""Memory of a pending prediction with 10 items and what was said of it: `python -m tests.bench pending`."""
+
+REQUEST_BYTES = 100
+"""Memory of a request without features, beside its prediction's; features and segments as many bytes as they
+have in JSON. From the widths of the rows in `tables.py` (`VISIT`, `ASKED`, and their part of a map)."""
+
+FEEDBACK_BYTES = 130
+"""Memory of an event of feedback: the width of `SAID`, and its part of what a prediction remembers."""
+
+RATE = 300_000
+"""Events that a join process reads in a second, about, with a core to itself: `python -m tests.bench join`."""
+
+COMFORTABLE = 0.5
+"""Over this share of its memory limit, a join lets topics wait that are ahead."""
+
+
+def kept(policy: Policy) -> int:
+    """How long (ms) an event is kept at most: from a pane's start to its deadline."""
+    return policy.deadline(0)
+
+
+def memory(requests: float, predictions: float, feedback: float) -> int:
+    """Bytes for so many pending events of each topic."""
+    return round(requests * REQUEST_BYTES + predictions * PREDICTION_BYTES + feedback * FEEDBACK_BYTES)
+
+
+def recovery(events: float) -> float:
+    """Seconds that one process takes to read so many events again, which is at least as fast as the first
+    time.
+    """
+    return events / RATE

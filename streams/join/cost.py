@@ -15,7 +15,7 @@ FEEDBACK_BYTES = 130
 """Memory of an event of feedback: the width of `SAID`, and its part of what a prediction remembers."""
 
 RATE = 300_000
-"""Events that a join process reads in a second, about, with a core to itself: `python -m tests.bench join`."""
+"""Events that a join process reads in a second, with a core to itself: `python -m tests.bench join`."""
 
 COMFORTABLE = 0.5
 """Over this share of its memory limit, a join lets topics wait that are ahead."""

@@ -1,11 +1,13 @@
 """What the join takes, for those who plan with it (`headgate check`): memory for what is pending, time for
-what is read again. Nothing here is measured while it runs; `tests/bench/` is where the figures come from.
+what is read again. Nothing here is measured while it runs.
 """
 
 from schemas.policies import Policy
 
 PREDICTION_BYTES = 300
-"""Memory of a pending prediction with 10 items and what was said of it: `python -m tests.bench pending`."""
+"""Memory of a pending prediction with 10 items and what was said of it: 306 by the tables' own account
+(`Join.bytes`) with 1 M pending and a fifth of a click each, see `tests/bench/README.md`.
+"""
 
 REQUEST_BYTES = 100
 """Memory of a request without features, beside its prediction's; features and segments as many bytes as they

@@ -17,7 +17,8 @@ from streams.join.cells import cell_of_nobody, hold, window_of
 from streams.join.describing import blob_length, describe, store
 from streams.join.hashmap import NONE, find
 from streams.join.held import OF_REQUESTS, need
-from streams.join.tables import ASKED_, REACHED, State, room, take
+from streams.join.layout import ASKED_, REACHED, State
+from streams.join.tables import room, take
 from streams.join.tallies import DESCRIBED
 
 

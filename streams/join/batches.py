@@ -8,10 +8,10 @@ from streams.compiled import compiled, inner
 from streams.join import sums
 from streams.join.cells import add, cell_of_nobody, cell_of_version, window_of_loss
 from streams.join.held import OF_PREDICTIONS, need
+from streams.join.layout import CLOCK, Bytes, Floats, Integers, Rows, State, Words
 from streams.join.pointers import Arrays, Fields
 from streams.join.rows import FEEDBACK, PREDICTION, REQUEST, Scanned
 from streams.join.shapes import NOBODY
-from streams.join.tables import CLOCK, Bytes, Floats, Integers, Rows, State, Words
 from streams.join.text import mix
 
 SKEW = 300_000

@@ -7,20 +7,9 @@ import numpy as np
 from streams.compiled import compiled, inner
 from streams.join import shapes
 from streams.join.hashmap import NONE, find, put, remove
+from streams.join.layout import BIRTHS, BUCKETS_, CELLS, COUNTERS, REACHED, SEEN, USED, WINDOWS, State
 from streams.join.shapes import NOBODY
-from streams.join.tables import (
-    BIRTHS,
-    BUCKETS_,
-    CELLS,
-    COUNTERS,
-    REACHED,
-    SEEN,
-    USED,
-    WINDOWS,
-    State,
-    give,
-    take,
-)
+from streams.join.tables import give, take
 from streams.join.text import hash_of, mix
 
 SEGMENT_VALUES = 100

@@ -21,10 +21,11 @@ from streams.join.arrivals import Arrivals, Lost
 from streams.join.batches import GRACE, Batch
 from streams.join.control import Control
 from streams.join.emission import Emission
+from streams.join.layout import CLOCK, PREDICTIONS, REACHED, SPARE, USED, WINDOWS, Integers, State
 from streams.join.ledger import Ledger, Safe
 from streams.join.rows import Scanned
 from streams.join.shapes import NOBODY
-from streams.join.tables import CLOCK, PREDICTIONS, REACHED, SPARE, USED, WINDOWS, Integers, State, Tables
+from streams.join.tables import Tables
 
 YOUNG = 1_000
 """Changed panes are emitted at most this often (ms) while they are young; later every `AGEING`-th of their

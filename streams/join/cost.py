@@ -11,7 +11,7 @@ PREDICTION_BYTES = 300
 
 REQUEST_BYTES = 100
 """Memory of a request without features, beside its prediction's; features and segments as many bytes as they
-have in JSON. From the widths of the rows in `tables.py` (`VISIT`, `ASKED`, and their part of a map)."""
+have in JSON. From the widths of the rows in `layout.py` (`VISIT`, `ASKED`, and their part of a map)."""
 
 FEEDBACK_BYTES = 130
 """Memory of an event of feedback: the width of `SAID`, and its part of what a prediction remembers."""

@@ -11,8 +11,9 @@ from streams.compiled import inner
 from streams.join.cells import cell_of_segment
 from streams.join.grammar import END, next_member
 from streams.join.hashmap import NONE
+from streams.join.layout import UNIT, Bytes, State
 from streams.join.references import profile_of, tally, tally_nothing
-from streams.join.tables import UNIT, Bytes, State, get_number, put_number, take_blob
+from streams.join.tables import get_number, put_number, take_blob
 from streams.join.tallies import (
     DESCRIBED,
     NO_FEATURES,

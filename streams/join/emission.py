@@ -10,8 +10,8 @@ from streams.compiled import compiled
 from streams.join import sums
 from streams.join.cells import NO_ARM, OTHER
 from streams.join.control import Control
+from streams.join.layout import BIRTHS, USED, Bytes, Integers, State
 from streams.join.sums import NAMES, RANKED, RELIABILITY
-from streams.join.tables import BIRTHS, USED, Bytes, Integers, State
 from streams.join.tallies import DELAY, FEATURES, LATENCY, NEGATIVE_SCORES, POSITIVE_SCORES
 from streams.join.text import text
 from streams.metrics.scores import TENTHS

@@ -18,8 +18,9 @@ from streams.join.batches import (
 from streams.join.cells import hold, window_of_loss
 from streams.join.hashmap import NONE, find, put
 from streams.join.held import OF_FEEDBACK, OF_PREDICTIONS, need
+from streams.join.layout import ANSWERS_, REACHED, SAID_, SEEN, USED, State
 from streams.join.shapes import EARLY, NOBODY
-from streams.join.tables import ANSWERS_, REACHED, SAID_, SEEN, USED, State, is_item, room, take
+from streams.join.tables import is_item, room, take
 from streams.join.tallies import (
     CLICKED,
     DELAY,

@@ -11,12 +11,11 @@ from streams.compiled import compiled, inner
 from streams.join import shapes, sums
 from streams.join.cells import add, cell_of_nobody, let_go
 from streams.join.hashmap import NONE, find, put, remove
-from streams.join.tables import (
+from streams.join.layout import (
     ANSWERS_,
     ASKED_,
     DUES,
     LINKS,
-    NEVER,
     PREDICTIONS,
     REACHED,
     SAID_,
@@ -25,13 +24,8 @@ from streams.join.tables import (
     USED,
     VISITS,
     State,
-    get_number,
-    give,
-    give_blob,
-    give_items,
-    room,
-    take,
 )
+from streams.join.tables import NEVER, get_number, give, give_blob, give_items, room, take
 from streams.join.tallies import SERVED, free_list, link_to
 from streams.join.text import mix
 

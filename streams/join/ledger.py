@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from streams.join.tables import Integers
+from streams.join.layout import Integers
 
 
 class Safe(NamedTuple):

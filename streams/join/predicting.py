@@ -23,8 +23,9 @@ from streams.join.describing import describe, profile_of_prediction, segment
 from streams.join.hashmap import NONE, find
 from streams.join.hearing import match
 from streams.join.held import OF_PREDICTIONS, need
+from streams.join.layout import PREDICTIONS, REACHED, State
 from streams.join.references import tally, tally_nothing, tally_score
-from streams.join.tables import PREDICTIONS, REACHED, State, put_item, room, same_item, take, take_items
+from streams.join.tables import put_item, room, same_item, take, take_items
 from streams.join.tallies import (
     LISTED,
     NO_FEATURES,

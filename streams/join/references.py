@@ -13,8 +13,8 @@ from streams.join import hashmap
 from streams.join.cells import count, touch
 from streams.join.grammar import END, NULL, NUMBER, STRING, TRUE, next_member
 from streams.join.hashmap import NONE, find
+from streams.join.layout import FEATURE, PROFILE, Bytes, State
 from streams.join.numbers import number
-from streams.join.tables import FEATURE, PROFILE, Bytes, State
 from streams.join.tallies import FEATURES
 from streams.join.text import hash_of, mix, text_hash
 

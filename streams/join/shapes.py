@@ -14,8 +14,8 @@ from schemas.timeline import BEGINNING, Timeline
 from streams.compiled import inner
 from streams.join import hashmap
 from streams.join.hashmap import NONE
+from streams.join.layout import HIGH, LONGEST, LOW, MODEL, SHAPE, State
 from streams.join.sums import slots_of
-from streams.join.tables import HIGH, LONGEST, LOW, MODEL, SHAPE, State
 from streams.join.text import hash_of
 
 NOBODY = 0

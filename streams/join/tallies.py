@@ -12,7 +12,8 @@ import numpy as np
 from streams.compiled import inner
 from streams.join import sums
 from streams.join.cells import count, touch
-from streams.join.tables import LINKS, Floats, State, give, take
+from streams.join.layout import LINKS, Floats, State
+from streams.join.tables import give, take
 from streams.metrics.histogram import GAMMA, SMALLEST, ZERO
 from streams.metrics.scores import bin_of, tenth_of
 

@@ -1,7 +1,7 @@
 """The view `drift` on the real engine: the numbers of `streams.metrics.drift`, three kinds told apart."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -10,29 +10,13 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
 from scipy.stats import wasserstein_distance
 
-from schemas.clickhouse import TABLES
 from schemas.records import Detection, Distribution, PolicyRecord, Profile
-from schemas.settings import Settings
 from streams.metrics import drift, reference
-from tests.contract.test_views import NOON, SECOND, Database, opened, pane
+from tests.contract.view_world import NOON, SECOND, Database, pane
 
 AGES = Distribution(counts=[30, 40, 30], edges=[18.0, 65.0], lowest=0.0, highest=100.0, deviation=20.0)
 COUNTRIES = Distribution(counts=[60, 30, 10], categories=["nz", "de"])
 SCORES = Distribution(counts=[50, 50], edges=[0.5], lowest=0.0, highest=1.0, deviation=0.25)
-
-
-@pytest.fixture(scope="module")
-def emptied(settings: Settings) -> Iterator[Database]:
-    with opened(settings) as database:
-        yield database
-
-
-@pytest.fixture
-def database(emptied: Database) -> Database:
-    """A database without rows."""
-    for table in TABLES:
-        emptied.client.command(f"TRUNCATE TABLE {table.full_name(emptied.name)}")
-    return emptied
 
 
 def profile(**features: Distribution) -> Profile:

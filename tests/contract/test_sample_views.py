@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -11,25 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.clickhouse import TABLES
 from schemas.records import PolicyRecord, Sample
-from schemas.settings import Settings
 from streams.metrics import samples
-from tests.contract.test_views import COLUMNS, MINUTE, NOON, SECOND, Database, opened, pane, progress
-
-
-@pytest.fixture(scope="module")
-def emptied(settings: Settings) -> Iterator[Database]:
-    with opened(settings) as made:
-        yield made
-
-
-@pytest.fixture
-def database(emptied: Database) -> Database:
-    """A database without rows."""
-    for table in TABLES:
-        emptied.client.command(f"TRUNCATE TABLE {table.full_name(emptied.name)}")
-    return emptied
+from tests.contract.view_world import COLUMNS, MINUTE, NOON, SECOND, Database, pane, progress
 
 
 def sample(second: float, value: float, **fields: object) -> Sample:

@@ -1,0 +1,23 @@
+"""Fixtures of the tests of views."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from schemas.clickhouse import TABLES
+from schemas.settings import Settings
+from tests.contract.view_world import Database, opened
+
+
+@pytest.fixture(scope="module")
+def emptied(settings: Settings) -> Iterator[Database]:
+    with opened(settings) as database:
+        yield database
+
+
+@pytest.fixture
+def database(emptied: Database) -> Database:
+    """A database without rows."""
+    for table in TABLES:
+        emptied.client.command(f"TRUNCATE TABLE {table.full_name(emptied.name)}")
+    return emptied

@@ -13,9 +13,11 @@ import pytest
 from infra import topics as admin
 from infra.local.stack import LocalStack
 from schemas import topics
-from schemas.records import ENCODER, Codec, Pane, PaneRecord, Progress
+from schemas.errors import HeadgateError
+from schemas.records import ENCODER, ORIGIN, Codec, Pane, PaneRecord, Progress
 from schemas.settings import Settings
 from streams.columns import Records
+from streams.join.murmur import partitions as murmur
 from streams.join.stage import ROUNDS, JoinStage
 from streams.log import Follower, Output
 from streams.stage import Assigned, Committed, Reading, TopicPartition
@@ -240,3 +242,87 @@ def test_a_successor_says_nothing_of_open_panes_before_it_has_read_what_was_ther
     before, after = asyncio.run(scenario())
     assert before == []
     assert predictions(after) == 3
+
+
+def _noted(**note: object) -> Commits:
+    """What a predecessor has committed that still needs everything from the first record on."""
+    whole = {"clock": 0, "epoch": 1, "time": 0, "partitions": 1} | note
+    return dict.fromkeys(PLACES, Committed(0, json.dumps(whole)))
+
+
+def _read_by_a_successor(log: Log, commits: Commits) -> list[Pane]:
+    """What it says of all records, once their panes' deadlines may have passed, too."""
+
+    async def scenario() -> list[Pane]:
+        owner = Owner(log, commits)
+        await owner.read(len(log.records))
+        for _ in range(3):
+            await owner.say()
+        await owner.close()
+        return log.panes()
+
+    return asyncio.run(scenario())
+
+
+def test_a_successor_goes_by_the_clock_that_its_predecessor_had_before_the_committed_offset(log: Log) -> None:
+    log.predict(2)
+    panes = _read_by_a_successor(log, _noted(clock=NOON + HOUR))
+    assert predictions(panes) == 0
+    assert sum(pane.sums.get("late", 0) for pane in newest(panes).values()) == 2
+
+
+def test_a_successor_says_nothing_of_panes_that_its_predecessor_has_finished(log: Log) -> None:
+    log.predict(2)
+    assert _read_by_a_successor(log, _noted(time=NOON + HOUR)) == []
+
+
+def test_a_successor_knows_which_records_have_been_published_again(log: Log) -> None:
+    log.predict(3)
+    log.records = [
+        record._replace(headers=[(ORIGIN, f"{PLACE.topic}/1/{7 + number}".encode())])
+        for number, record in enumerate(log.records)
+    ]
+    panes = _read_by_a_successor(log, _noted(origins={"1": 8}))
+    assert predictions(panes) == 1
+
+
+def test_a_record_in_the_wrong_partition_is_published_again_in_the_right_one_with_its_origin(
+    stack: LocalStack,
+) -> None:
+    log = Log(_two_partitions(stack))
+    log.predict(8)
+    again = Follower(log.settings, topics.PREDICTIONS)
+    _read_by_a_successor(log, NOTHING)
+    entries = again.refresh()
+    assert {entry.partition for entry in entries} == {1}
+    places = murmur([record.key or b"" for record in log.records], 2)
+    wrong = [record for record, place in zip(log.records, places, strict=True) if place == 1]
+    assert [(entry.key, entry.value, entry.timestamp) for entry in entries] == [
+        (record.key, record.value, record.timestamp) for record in wrong
+    ]
+    assert [dict(entry.headers)[ORIGIN] for entry in entries] == [
+        f"{PLACE.topic}/0/{record.offset}".encode() for record in wrong
+    ]
+
+
+def test_a_record_that_was_published_again_and_is_wrong_still_goes_no_further(stack: LocalStack) -> None:
+    log = Log(_two_partitions(stack))
+    log.predict(8)
+    log.records = [record._replace(headers=[(ORIGIN, b"a/1/2")]) for record in log.records]
+    again = Follower(log.settings, topics.PREDICTIONS)
+    _read_by_a_successor(log, NOTHING)
+    assert again.refresh() == []
+
+
+def test_a_successor_refuses_another_number_of_partitions_and_says_how_to_migrate(log: Log) -> None:
+    with pytest.raises(HeadgateError, match=r"found 1 partitions, expected 4.*under another prefix"):
+        Owner(log, _noted(partitions=4))
+
+
+def _two_partitions(stack: LocalStack) -> Settings:
+    settings = isolated(stack.settings)
+    settings = msgspec.structs.replace(
+        settings, topics=msgspec.structs.replace(settings.topics, partitions=2)
+    )
+    admin.create(settings, forever=True)
+    return settings

@@ -96,6 +96,17 @@ class Records(Sequence[Record]):
         seen = int(np.searchsorted(self.offsets, offset))
         return self[seen:] if seen else self
 
+    def part(self, which: slice) -> "Records":
+        """Some of them, of the same kind."""
+        return Records(
+            self.data,
+            self.offsets[which],
+            self.timestamps[which],
+            self.keys[which],
+            self.values[which],
+            self.headers[which],
+        )
+
     def __len__(self) -> int:
         return len(self.offsets)
 
@@ -105,14 +116,7 @@ class Records(Sequence[Record]):
     def __getitem__(self, index: slice) -> "Records": ...
     def __getitem__(self, index: int | slice) -> "Record | Records":
         if isinstance(index, slice):
-            return Records(
-                self.data,
-                self.offsets[index],
-                self.timestamps[index],
-                self.keys[index],
-                self.values[index],
-                self.headers[index],
-            )
+            return self.part(index)
         key_start, key_end = self.keys[index].tolist()
         start, end = self.values[index].tolist()
         return Row(

@@ -132,6 +132,10 @@ class Driver:
             owned.waiting.clear()
         return self._stamp
 
+    def is_current(self, batch: Batch) -> bool:
+        """Whether no seek has come since it was read."""
+        return batch.stamp == self._stamp
+
     @asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
         """Within, no call of the stage is under way, unless one takes longer than `GRACE` seconds."""
@@ -187,7 +191,7 @@ class Driver:
         """Hands over what the stage has not seen of a batch, unless it holds the partition back: then the
         batch waits. Raises what the stage raises, and `LostRecordsError`."""
         owned = self._owned.get(batch.partition)
-        if owned is None or batch.stamp != self._stamp:
+        if owned is None or not self.is_current(batch):
             return
         owned.waiting.append(batch)
         self._current = batch.partition

@@ -21,9 +21,9 @@ from aiokafka.structs import TopicPartition
 from streams.columns import Records
 from streams.wire import RecordBatches
 
-RECORDS = 50_000
+RECORDS = 25_000
 """Records after which no further batch is read into the same columns."""
-SIZE = 8 << 20
+SIZE = 4 << 20
 """Uncompressed bytes after which none is: what compresses well must not fill the memory."""
 
 

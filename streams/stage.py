@@ -7,12 +7,12 @@ acknowledge a record.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from schemas.topics import Topic
 from streams.columns import Record, Records
 
-__all__ = ["Assigned", "Committed", "Reading", "Record", "Records", "Stage", "TopicPartition"]
+__all__ = ["Assigned", "Committed", "Reading", "ReadsAhead", "Record", "Records", "Stage", "TopicPartition"]
 
 
 class TopicPartition(NamedTuple):
@@ -118,5 +118,19 @@ class Stage(Protocol):
     async def close(self) -> None:
         """The process ends in good order: flush what is to be flushed. `safe` is asked and committed once
         more afterwards.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """What a stage may have besides: work on records that can be done as soon as they come."""
+
+    def prepare(self, topic: str, records: Records) -> Records:
+        """What `process` is to be given in place of these records: the same ones, and what can be said of
+        them without knowing what was before them. It is cut as any `Records` are.
+
+        Called in another thread, while the stage is at work on others, and perhaps for records that it is
+        never given: it depends on nothing that changes, and changes nothing. An exception stops the process.
         """
         ...

@@ -7,6 +7,8 @@ what the stage calls safe, with its note. These parts belong together; changing 
 records:
 
 - `BatchThread.getmany` makes batches, each knowing where it starts and which seek it follows;
+- `BatchConsumer._getmany` fetches the next batches while the stage is at work on the last, and hands on none
+  that a seek has overtaken: Faust would note how far they went;
 - `BatchConsumer.perform_seek` seeks to what the driver holds, where stock Faust seeks every partition back to
   its commit;
 - `BatchConsumer.force_commit` and `BatchThread.commit` commit offset and note as the stage answers, in the
@@ -23,7 +25,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import aiokafka
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NoOffsetForPartitionError
@@ -40,17 +42,21 @@ from streams import fetch
 from streams.assignor import CopartitionedAssignor
 from streams.columns import Records
 from streams.driver import Batch, Driver, Survey
-from streams.stage import Assigned, Committed, TopicPartition
+from streams.stage import Assigned, Committed, ReadsAhead, TopicPartition
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-MAX_PARTITION_BYTES = 4 << 20
+Fetched: TypeAlias = Mapping[TP, list[Batch]]
+"""What a fetch brought, none of it empty."""
+
+MAX_PARTITION_BYTES = 2 << 20
 """What one fetch brings of one partition at most, as compressed as it was produced."""
-MAX_FETCH_BYTES = 32 << 20
-MAX_BATCHES = 8
-"""Batches that are made of what was fetched before the stage is given them; each is bounded by `fetch.py`."""
+MAX_FETCH_BYTES = 8 << 20
+MAX_BATCHES = 4
+"""Batches that are made at a time of what was fetched; each is bounded by `fetch.py`. So many are handed on,
+as many fetched ahead, and up to three are in Faust's queue and in the stage's hands."""
 FETCH_WAIT_MS = 100
 """How long the broker waits for data. A partition that was just emptied waits as long for its next fetch
 where the others are idle."""
@@ -119,7 +125,7 @@ class BatchThread(driver_module.AIOKafkaConsumerThread):
         active_partitions: set[TP],
         timeout: float | None = None,
         max_records: int | None = None,
-    ) -> dict[TP, list[Batch]]:
+    ) -> Fetched:
         # Stock Faust never asks for the coordinator's errors; the coordinator waits until somebody does, and
         # the consumer is dead.
         consumer._coordinator.check_errors()
@@ -249,6 +255,7 @@ class BatchConsumer(driver_module.Consumer):
         self._committing = asyncio.Lock()
         self._commits_fail = False
         self._prefix = self.transport.settings.topics.prefix
+        self._ahead: asyncio.Task[Fetched] | None = None
 
     def _new_consumer_thread(self) -> BatchThread:
         return BatchThread(self, loop=self.loop, beacon=self.beacon)
@@ -262,6 +269,35 @@ class BatchConsumer(driver_module.Consumer):
         return KafkaPartition(self._prefix + partition.topic, partition.partition)
 
     # Messages
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Fetched:
+        """Hands over what was fetched ahead, and has more fetched, while the stage is at work on that."""
+        if self._ahead is None:
+            self._ahead = asyncio.create_task(self._fetch(active_partitions, timeout))
+        # Cancelled, this leaves the task as it is: what it brings counts as delivered.
+        await asyncio.wait((self._ahead,))
+        ahead, self._ahead = self._ahead, None
+        fetched = ahead.result()
+        self._ahead = asyncio.create_task(self._fetch(active_partitions, timeout))
+        return {tp: batches for tp, batches in fetched.items() if self.driver.is_current(batches[0])}
+
+    async def _fetch(self, active_partitions: set[TP] | None, timeout: float) -> Fetched:
+        """The next batches, prepared for the stage."""
+        fetched: Fetched = await self._thread.getmany(active_partitions, timeout)
+        stage = self.driver.stage
+        if not fetched or not isinstance(stage, ReadsAhead):
+            return fetched
+        try:
+            return await asyncio.to_thread(_prepared, stage, fetched)
+        except Exception as error:
+            await self.fail(error)
+            return {}
+
+    async def on_stop(self) -> None:
+        """What is still fetched is for nobody."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+        await super().on_stop()
 
     def _to_message(self, tp: TP, record: Batch) -> ConsumerMessage:
         offset, timestamp = int(record.records.offsets[-1]), int(record.records.timestamps[-1])
@@ -393,6 +429,14 @@ class BatchConsumer(driver_module.Consumer):
         asked = time.time_ns() // 1_000_000
         stamp, surveys = await self._thread.ask(self._thread.survey())
         self.driver.surveyed({self.contract_name(p): survey for p, survey in surveys.items()}, stamp, asked)
+
+
+def _prepared(stage: ReadsAhead, fetched: Fetched) -> Fetched:
+    """The same batches, as the stage wants them."""
+    return {
+        tp: [batch._replace(records=stage.prepare(batch.partition.topic, batch.records)) for batch in batches]
+        for tp, batches in fetched.items()
+    }
 
 
 class BatchTransport(driver_module.Transport):

@@ -24,11 +24,12 @@ from streams.worker import log_to_stderr
 
 
 class Options(msgspec.Struct):
-    """How the stage is to behave. `bomb`: raises at a record with this value. `slow`: seconds that every
-    batch takes. `reads`: names of the topics that it reads. `holds`: a topic that it holds back after `after`
-    of its records, until it has read `until` of others."""
+    """How the stage is to behave. `bomb`: raises at a record with this value; `fuse`: as soon as one with
+    this value has come. `slow`: seconds that every batch takes. `reads`: names of the topics that it reads.
+    `holds`: a topic that it holds back after `after` of its records, until it has read `until` of others."""
 
     bomb: str = ""
+    fuse: str = ""
     slow: float = 0.0
     reads: str = "inference.requests,inference.predictions"
     range: int = 1000
@@ -61,6 +62,20 @@ class Entry(msgspec.Struct, omit_defaults=True):
     last: int = -1
     count: int = 0
     value: str = ""
+
+
+class Prepared(Records):
+    """Records that the stage has seen as soon as they came."""
+
+    __slots__ = ()
+
+    def __init__(self, records: Records) -> None:
+        super().__init__(
+            records.data, records.offsets, records.timestamps, records.keys, records.values, records.headers
+        )
+
+    def part(self, which: slice) -> "Prepared":
+        return Prepared(super().part(which))
 
 
 class CountingStage:
@@ -97,7 +112,15 @@ class CountingStage:
             del self._safe[partition], self._sums[partition]
             self._noted_end.pop(partition, None)
 
+    def prepare(self, topic: str, records: Records) -> Records:
+        if any((record.value or b"").decode() == self._options.fuse for record in records):
+            raise ValueError("the fuse has come")
+        self._note("prepare", topic=topic, first=records[0].offset, count=len(records))
+        return Prepared(records)
+
     async def process(self, partition: TopicPartition, records: Records) -> None:
+        if not isinstance(records, Prepared):
+            raise TypeError(f"expected what `prepare` answered, found {type(records)}")
         self._note("process", partition, first=records[0].offset, last=records[-1].offset, count=len(records))
         self._read[partition.topic] += len(records)
         if self._options.slow:

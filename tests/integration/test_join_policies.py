@@ -16,7 +16,7 @@ from schemas.errors import HeadgateError
 from schemas.records import Codec, Pane, PaneRecord
 from schemas.settings import Settings
 from streams.columns import Records
-from streams.join.stage import JoinStage
+from streams.join.stage import STALE, JoinStage
 from streams.log import Follower, Output
 from streams.stage import Assigned, Reading, TopicPartition
 from tests.oracle.log import Raw
@@ -60,9 +60,11 @@ class World:
         self._read += 1
 
     async def panes(self) -> list[Pane]:
-        """What the stage says in two rounds, two seconds apart: in the first it announces itself."""
+        """What the stage says in two rounds, in the first of which it announces itself. They are so far apart
+        that what it knows of policies is too old each time.
+        """
         for _ in range(2):
-            self._now += 2_000
+            self._now = max(self._now, _now()) + STALE
             readings = {}
             for place in PLACES:
                 position = self._read if place.topic == topics.PREDICTIONS.name else 0

@@ -118,6 +118,13 @@ def test_batches_of_an_earlier_seek_are_dropped(driver: Driver, stage: Recorder)
     assert stage.told == [("process", P0, [0, 1])]
 
 
+def test_a_batch_is_current_until_the_next_seek(driver: Driver) -> None:
+    one = batch(0, 4, stamp=driver.discard_in_flight())
+    assert driver.is_current(one)
+    driver.discard_in_flight()
+    assert not driver.is_current(one)
+
+
 def test_what_was_ours_in_the_generation_before_stays_and_the_stage_hears_of_the_rest_only(
     driver: Driver, stage: Recorder
 ) -> None:

@@ -23,11 +23,12 @@ IDLE = 60_000
 
 class Passage:
     """Keeps when the source partition was last seen to move. `log_append_time` says of each topic whether the
-    broker stamps its records.
+    broker stamps its records; those are then never older than `settling` (ms).
     """
 
-    def __init__(self, log_append_time: Mapping[Topic, bool]) -> None:
+    def __init__(self, log_append_time: Mapping[Topic, bool], settling: int = SETTLING) -> None:
         self._log_append_time = log_append_time
+        self._settling = settling
         self._positions: dict[Topic, int] = {}
         self._moved = 0
         self._newest: deque[tuple[int, int]] = deque()  # wall time, and the highest clock then
@@ -51,13 +52,13 @@ class Passage:
         """
         if max(clocks.values()) > BEGINNING or any(r.position < r.end for r in readings.values()):
             return BEGINNING
-        return min(reading.asked for reading in readings.values()) - SETTLING
+        return min(reading.asked for reading in readings.values()) - self._settling
 
     def _passed(self, topic: Topic, clock: int, reading: Reading, asked: int) -> int:
         if reading.position < reading.end:
             return clock
         if self._log_append_time[topic]:
-            return max(clock, reading.asked - SETTLING)
+            return max(clock, reading.asked - self._settling)
         idle = asked - self._moved
         return max(clock, self._newest_before(reading.asked) + (idle if idle >= IDLE else 0))
 

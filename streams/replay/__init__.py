@@ -1,0 +1,1 @@
+"""Recorded events through the live join and judge, without a broker: see README.md."""

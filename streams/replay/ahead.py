@@ -1,0 +1,43 @@
+"""Work that is done ahead, in a thread beside whoever uses it."""
+
+from collections.abc import Iterator
+from queue import Queue
+from threading import Thread
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+DEPTH = 2
+"""So many items wait at most."""
+
+
+class _End:
+    """Behind the last item; `error` is what ended them before their time."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, made in a thread while others are used; what is raised there is raised here, in its
+    place. The thread is nobody's to wait for: where the process ends, it ends.
+    """
+    ready: Queue[Item | _End] = Queue(DEPTH)
+
+    def make() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                ready.put(item)
+        except BaseException as raised:
+            error = raised
+        ready.put(_End(error))
+
+    Thread(target=make, daemon=True).start()
+    while True:
+        item = ready.get()
+        if isinstance(item, _End):
+            if item.error is not None:
+                raise item.error
+            return
+        yield item

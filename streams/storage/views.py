@@ -9,12 +9,14 @@ from schemas.clickhouse import (
     POLICIES,
     RELEASES,
     SAMPLES,
+    SILENCES,
     TOPIC_OFFSET,
     TOPIC_PARTITION,
     Table,
     quoted,
 )
 from streams.storage import samples
+from streams.storage.distributions import latencies, reliability, sources
 from streams.storage.drift import drift
 from streams.storage.metrics import SEGMENTS, metrics
 
@@ -25,11 +27,15 @@ RECORDS = {
     "commands": COMMANDS,
     "policies": POLICIES,
     "samples": SAMPLES,
+    "silences": SILENCES,
     "dead_letters": DEAD_LETTERS,
 }
 """The views that show a topic's records as they are."""
 
-NAMES = ("metrics", "metrics_by_segment", "metrics_1m", "metrics_1h", "drift", *RECORDS)
+DISTRIBUTIONS = {"latencies": latencies, "reliability": reliability, "sources": sources}
+"""The views that charts draw, beside the contract's."""
+
+NAMES = ("metrics", "metrics_by_segment", "metrics_1m", "metrics_1h", "drift", *DISTRIBUTIONS, *RECORDS)
 """All views."""
 
 
@@ -41,6 +47,7 @@ def definitions(database: str) -> dict[str, str]:
         "metrics_1m": _metrics(database, window=60_000),
         "metrics_1h": _metrics(database, window=3_600_000),
         "drift": drift(database),
+        **{name: query(database) for name, query in DISTRIBUTIONS.items()},
         **{name: _records(database, table) for name, table in RECORDS.items()},
     }
 

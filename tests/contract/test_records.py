@@ -39,19 +39,21 @@ CONTRACT = {
     "feedback.events": ("request_id ts kind", "item value event_id"),
     "metrics.samples": ("model ts name value", "version phase labels"),
     "control.policies": ("model ts policy actor", ""),
-    "control.commands": ("model ts command command_id actor", "version mode reason"),
+    "control.commands": ("model ts command command_id actor", "version mode reason generation"),
     "control.releases": (
         "model generation ts stable decision_id reason",
         "candidate shadow weight phase salt evidence",
     ),
-    "control.acks": ("model worker ts kind generation", "status loaded error"),
+    "control.acks": ("model worker ts kind generation", "status loaded error available"),
     "alerts": (
         "alert_id model rule status severity starts_at",
         "ends_at value threshold labels annotations",
     ),
+    "control.silences": ("model silence_id ts ends_at actor reason", "rule labels ended_by"),
     "dead.letters": ("ts topic partition offset stage reason", "key value"),
 }
-"""The contract's section 2: required (starred) and optional fields of each topic's records."""
+"""The contract's section 2: required (starred) and optional fields of each topic's records, and what has been
+added since: a command's `generation`, an ack's `available`."""
 
 
 class Good(NamedTuple):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from schemas.records import Ack, Alert, CommandRecord, DeadLetter, PolicyRecord, Release, Sample
+from schemas.records import Ack, Alert, CommandRecord, DeadLetter, PolicyRecord, Release, Sample, Silence
 from tests.contract.view_world import NOON, Database
 
 
@@ -33,6 +33,9 @@ SENT: dict[str, msgspec.Struct] = {
     ),
     "policies": policy(0.3),
     "samples": Sample(model="ranker", ts=NOON, name="loss", value=0.25, phase="training", labels={"a": "b"}),
+    "silences": Silence(
+        model="ranker", silence_id="s", ts=NOON, ends_at=NOON + 9, actor="ann", reason="r", labels={"a": "b"}
+    ),
     "dead_letters": DeadLetter(
         ts=NOON, topic="acks", partition=1, offset=2, stage="sink", reason="no", key="k"
     ),
@@ -65,6 +68,12 @@ def test_an_alert_is_shown_as_it_stands_last(database: Database) -> None:
     database.write(alert("firing"), alert("resolved", ends_at=NOON + 1))
     database.write(alert("firing"))  # read again, from offset 0
     assert database.read("SELECT status FROM alerts") == [("resolved",)]
+
+
+def test_a_silence_is_shown_as_it_stands_last(database: Database) -> None:
+    made = Silence(model="ranker", silence_id="s", ts=NOON, ends_at=NOON + 9, actor="ann", reason="r")
+    database.write(made, msgspec.structs.replace(made, ends_at=NOON + 5, ended_by="bob"))
+    assert database.read("SELECT ended_by FROM silences") == [("bob",)]
 
 
 def test_a_dead_letter_is_shown_once_per_stage_and_place(database: Database) -> None:

@@ -1,0 +1,25 @@
+"""`headgate dashboards export`."""
+
+import argparse
+from pathlib import Path
+
+from infra.grafana.export import export
+from schemas.settings import Settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Where to."""
+    parser.description = (
+        "Grafana's dashboards of Headgate, with the ClickHouse data source that the settings name.\n"
+        "Start Grafana with GF_PATHS_PROVISIONING=DIR, and with the plug-in grafana-clickhouse-datasource."
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions")
+    wanted = actions.add_parser("export", help="write a provisioning folder for Grafana", allow_abbrev=False)
+    wanted.add_argument("folder", type=Path, metavar="DIR", help="the folder; it is made where it is missing")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Prints the files that it has written."""
+    for path in export(arguments.folder, settings.clickhouse):
+        print(path)
+    return 0

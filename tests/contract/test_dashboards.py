@@ -1,0 +1,201 @@
+"""Every panel of Grafana's dashboards has what it shows: its SQL, expanded as the plug-in does, on the real
+engine.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from infra.grafana.elements import DATA_SOURCE, Dashboard, Panel, Query
+from infra.grafana.export import DASHBOARDS, dashboards, export
+from schemas.records import (
+    Ack,
+    Alert,
+    CommandRecord,
+    DeadLetter,
+    Distribution,
+    PolicyRecord,
+    Profile,
+    Release,
+)
+from schemas.settings import ClickHouse, Settings
+from tests.contract.grafana_macros import ALL, View, expand
+from tests.contract.view_world import MINUTE, NOON, Database, opened, pane, progress
+
+BARE = [(dashboard, panel) for dashboard in DASHBOARDS for row in dashboard.rows for panel in row.panels]
+PANELS = [pytest.param(*pair, id=f"{pair[0].uid}: {pair[1].title}") for pair in BARE]
+CHOSEN: Mapping[str, str | list[str]] = {
+    "model": "it's",
+    "version": ALL,
+    "resolution": "metrics_1m",
+    "method": "psi",
+    "segment": "surface",
+}
+ABSENT = {"ends_at", "key", "last_error", "mode", "reason", "unseen"}
+"""Columns that may well have nothing to say."""
+LOOK = View(NOON - MINUTE, NOON + 10 * MINUTE, 15_000, CHOSEN)
+
+
+def panes() -> Iterator[msgspec.Struct]:
+    """Ten minutes of a model with two versions, in which everything that is shown occurs."""
+    sums = {
+        "predictions": 100.0, "errors": 2.0, "slow": 5.0, "timed": 98.0, "latency_ms": 3_000.0,
+        "impressions": 980.0, "clicks": 49.0, "conversions": 3.0,
+        "relevant": 60.0, "relevant_predictions": 45.0,
+        "reciprocal_rank": 20.0, "hits@5": 40.0, "places@5": 225.0, "hit_predictions@5": 35.0, "ndcg@5": 21.0,
+        "average_precision@5": 19.0, "pairs": 980.0, "positives": 49.0, "log_loss": 200.0,
+        "late": 1.0, "unmatched": 2.0, "unanswered": 3.0,
+    }  # fmt: skip
+    for number in range(10):
+        for version, arm in (("v1", "stable"), ("v2", "candidate")):
+            for segment in ("", "surface"):
+                yield pane(
+                    NOON + number * MINUTE,
+                    model="it's", version=version, arm=arm, segment=segment,
+                    segment_value="home" if segment else "", sums=sums, latency={150: 90, 200: 8},
+                    positive_scores={-60: 30, -40: 19}, negative_scores={-70: 900, -60: 31},
+                    reliability={0: [900.0, 40.0, 38.0], 1: [80.0, 12.0, 11.0]},
+                    features={"age": [30, 40, 30 + number], "score": [50, 50]},
+                    quality={"age": [100 + number, 3, 1, 0, 0]},
+                )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def filled(settings: Settings) -> Iterator[Database]:
+    ages = Distribution(counts=[30, 40, 30], edges=[18.0, 65.0], lowest=0.0, highest=100.0, deviation=20.0)
+    score = Distribution(counts=[60, 40], edges=[0.5], lowest=0.0, highest=1.0, deviation=0.25)
+    evidence = {"test": "ctr worse_by 0", "statistic": 3.1, "boundary": 2.9, "effect": -0.2}
+    with opened(settings) as database:
+        database.write(*panes(), progress(NOON + 9 * MINUTE))
+        for version in ("v1", "v2"):
+            database.write(
+                Profile(model="it's", version=version, ts=NOON, features={"age": ages}, score=score)
+            )
+        for generation, phase in enumerate(("stable", "canary", "rolled_back"), 1):
+            database.write(
+                Release(
+                    model="it's", generation=generation, ts=NOON + generation * MINUTE, stable="v1",
+                    candidate="v2" if phase == "canary" else None, weight=0.1, phase=phase,  # type: ignore[arg-type]
+                    decision_id=f"d{generation}", reason="because", evidence=evidence,
+                ),
+                Ack(
+                    model="it's", worker="w1", ts=NOON + generation * MINUTE + 40, kind="ack",
+                    generation=generation, status="applied", loaded=["v1", "v2"],
+                ),
+                first=generation,
+            )  # fmt: skip
+        database.write(
+            Alert(
+                alert_id="a1", model="it's", rule="slow", status="firing", severity="page",
+                starts_at=NOON + MINUTE, value=250.0, threshold=200.0, labels={"metric": "latency_p99_ms"},
+                annotations={"summary": "too slow"},
+            ),
+            CommandRecord(
+                model="it's", ts=NOON + MINUTE, command="start", command_id="c", actor="ann", version="v2"
+            ),
+            DeadLetter(
+                ts=NOON + MINUTE, topic="feedback.events", partition=0, offset=3, stage="join", reason="no ts"
+            ),
+            PolicyRecord(model="it's", ts=NOON, policy=msgspec.Raw(b'{"model": "it\'s"}'), actor="ann"),
+        )  # fmt: skip
+        yield database
+
+
+def answer(database: Database, query: Query, look: View = LOOK) -> tuple[list[str], list[tuple[Any, ...]]]:
+    result = database.client.query(expand(query.sql, look))
+    return list(result.column_names), [tuple(row) for row in result.result_rows]
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), PANELS)
+def test_a_panel_gets_the_columns_that_it_needs_and_is_not_empty(
+    filled: Database, dashboard: Dashboard, panel: Panel
+) -> None:
+    names, rows = answer(filled, panel.query)
+    assert set(panel.query.columns) <= set(names)
+    assert rows, panel.title
+    for column in set(panel.query.columns) - ABSENT:
+        at = names.index(column)
+        assert any(row[at] is not None for row in rows), column
+    if "time" in names:  # the plug-in tells series apart only if rows come in the order of time
+        times = [row[names.index("time")] for row in rows]
+        assert times == sorted(times)
+
+
+@pytest.mark.parametrize("resolution", ["metrics", "metrics_1h"])
+def test_panels_work_at_every_resolution_and_for_chosen_versions(filled: Database, resolution: str) -> None:
+    chosen = dict(CHOSEN) | {"resolution": resolution, "version": ["v1", "v2"]}
+    panels = [panel for panel in map(itemgetter(1), BARE) if "${resolution}" in panel.query.sql]
+    assert len(panels) > 10
+    for panel in panels:
+        _, rows = answer(filled, panel.query, LOOK._replace(variables=chosen))
+        assert rows, panel.title
+
+
+def test_nothing_is_shown_of_another_model(filled: Database) -> None:
+    other = LOOK._replace(variables=dict(CHOSEN) | {"model": "other"})
+    for dashboard in DASHBOARDS:
+        if any(variable.name == "model" for variable in dashboard.variables):
+            for row in dashboard.rows:
+                for panel in row.panels:
+                    _, rows = answer(filled, panel.query, other)
+                    assert [r for r in rows if any(r)] == [], panel.title
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.uid)
+def test_variables_and_annotations_have_values(filled: Database, dashboard: Dashboard) -> None:
+    for variable in dashboard.variables:
+        if variable.sql:
+            _, rows = answer(filled, Query(variable.sql, ()))
+            assert rows, variable.name
+    for annotation in dashboard.annotations:
+        names, rows = answer(filled, annotation.query)
+        assert {"time", "text", "tags"} <= set(names)
+        assert rows, annotation.name
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.uid)
+def test_panels_lie_side_by_side_and_have_numbers_of_their_own(dashboard: Dashboard) -> None:
+    board = json.loads(dashboards()[f"{dashboard.uid}.json"])
+    numbers = [panel["id"] for panel in board["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + i, place["y"] + j) for i in range(place["w"]) for j in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.uid)
+def test_links_lead_to_dashboards_that_there_are(dashboard: Dashboard) -> None:
+    text = dashboards()[f"{dashboard.uid}.json"]
+    uids = {found.split("?")[0].split('"')[0] for found in text.split("/d/")[1:]}
+    assert uids <= {one.uid for one in DASHBOARDS}
+
+
+def test_what_is_exported_is_what_grafana_provisions(tmp_path: Path) -> None:
+    paths = export(tmp_path, ClickHouse(url="https://clickhouse.example:9443", user="grafana"))
+    assert {str(path.relative_to(tmp_path)) for path in paths} == {
+        "datasources/headgate.yaml",
+        "dashboards/headgate.yaml",
+        *(f"headgate/{dashboard.uid}.json" for dashboard in DASHBOARDS),
+    }
+    [source] = yaml.safe_load((tmp_path / "datasources/headgate.yaml").read_text())["datasources"]
+    assert {key: source[key] for key in DATA_SOURCE} == DATA_SOURCE
+    assert source["jsonData"]["host"] == "clickhouse.example"
+    assert source["jsonData"]["port"] == 9443
+    assert source["jsonData"]["secure"] is True
+    [provider] = yaml.safe_load((tmp_path / "dashboards/headgate.yaml").read_text())["providers"]
+    assert Path(provider["options"]["path"]) == tmp_path / "headgate"
+
+
+def test_no_password_is_written(tmp_path: Path) -> None:
+    for path in export(tmp_path, ClickHouse(password="sesame")):
+        assert "sesame" not in path.read_text()

@@ -5,6 +5,7 @@ model.
 `schemas.records.Profile`). Whether manifest and ONNX file agree is `signature.py`'s question.
 """
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Sequence
@@ -27,11 +28,14 @@ MOST_DIMENSIONS = 8
 """Of an input, the rows included."""
 
 
-class About(msgspec.Struct, frozen=True):
-    """`[model]`: must repeat the names of its folders; other keys are the author's own."""
+class About(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`[model]`: must repeat the names of its folders; other keys are the author's own. `sha256`: of
+    `model.onnx`, in hexadecimal digits; a file of another is not served.
+    """
 
     name: str
     version: str
+    sha256: str | None = None
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,6 +145,26 @@ class Repository:
         manifest = _manifest(folder / "model.toml")
         _check_names(folder / "model.toml", manifest, model, version)
         return Package(model, version, folder, manifest, _profile(folder / "profile.json", model, version))
+
+
+def checksum(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def check_sum(package: Package) -> None:
+    """Raises `HeadgateError` where `model.onnx` is not the file that the manifest's `sha256` speaks of."""
+    expected = package.manifest.model.sha256
+    if expected is None:
+        return
+    found = checksum(package.onnx)
+    if found != expected.lower():
+        line = line_of(package.toml.read_text(encoding="utf-8"), ["model", "sha256"])
+        raise HeadgateError(
+            f"{package.onnx}: found SHA-256 {found}, expected {expected} as {package.toml}:{line} says: "
+            "the file is damaged or another; copy it again, or write its sum into the manifest"
+        )
 
 
 def _folders(root: Path) -> list[str]:

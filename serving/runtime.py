@@ -7,6 +7,7 @@ other thread runs it.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import onnxruntime as ort
 
 from schemas.errors import HeadgateError
 from serving import signature
-from serving.repository import Manifest, Package
+from serving.repository import Manifest, Package, check_sum
 from serving.signature import Tensor
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -90,13 +91,31 @@ class Runtime:
             )
 
 
+def tensors(onnx: Path) -> tuple[list[Tensor], list[Tensor]]:
+    """The inputs and outputs that an ONNX file declares. Raises `HeadgateError` where it is none."""
+    session = _session(onnx, threads=1)
+    return _declared(session)
+
+
 def load(package: Package, threads: int = 1) -> Runtime:
     """Loads a version, checks it against its manifest and warms it up. `threads`: what one run may use of the
     CPU.
 
-    Raises `HeadgateError` where the file is no ONNX model, does not agree with the manifest, or fails on rows
-    of zeros.
+    Raises `HeadgateError` where the file is not the one that the manifest's checksum speaks of, is no ONNX
+    model, does not agree with the manifest, or fails on rows of zeros.
     """
+    check_sum(package)
+    session = _session(package.onnx, threads)
+    signature.check(package, *_declared(session))
+    runtime = Runtime(package, session)
+    try:
+        runtime.warm_up()
+    except Exception as error:
+        raise HeadgateError(f"{package.onnx}: fails on rows of zeros: {_one_line(error)}") from error
+    return runtime
+
+
+def _session(onnx: Path, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -104,20 +123,17 @@ def load(package: Package, threads: int = 1) -> Runtime:
     # Threads that spin for work take a core from the broker and the stages.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(package.onnx, options, providers=providers())
+        return ort.InferenceSession(onnx, options, providers=providers())
     except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
-        raise HeadgateError(f"{package.onnx}: {_one_line(error)}; expected an ONNX model") from error
-    signature.check(
-        package,
-        [Tensor(found.name, found.type, found.shape) for found in session.get_inputs()],
-        [Tensor(found.name, found.type, found.shape) for found in session.get_outputs()],
+        raise HeadgateError(f"{onnx}: {_one_line(error)}; expected an ONNX model") from error
+
+
+def _declared(session: Any) -> tuple[list[Tensor], list[Tensor]]:
+    inputs, outputs = (
+        [Tensor(found.name, found.type, found.shape) for found in several]
+        for several in (session.get_inputs(), session.get_outputs())
     )
-    runtime = Runtime(package, session)
-    try:
-        runtime.warm_up()
-    except Exception as error:
-        raise HeadgateError(f"{package.onnx}: fails on rows of zeros: {_one_line(error)}") from error
-    return runtime
+    return inputs, outputs
 
 
 def _one_line(error: Exception) -> str:

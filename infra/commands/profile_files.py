@@ -61,6 +61,24 @@ def read_events(file: Path, sample: Sample) -> Iterator[str]:
                 yield f"{file}:{number}: {error}"
 
 
+def requests_of(file: Path) -> Iterator[Request]:
+    """The requests among a file's records, in their order. Raises `HeadgateError` for a line that is no
+    record, and where the file cannot be read.
+    """
+    with _opened(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                about = msgspec.json.decode(line, type=Line)
+                if about.topic == topics.REQUESTS.name:
+                    yield REQUESTS.decode(bytes(about.value))
+                elif about.topic is None and not bytes(about.status):
+                    yield REQUESTS.decode(line.encode())
+            except ValueError as error:
+                raise HeadgateError(f"{file}:{number}: {error}; expected a request as JSON") from error
+
+
 def _take(line: bytes, sample: Sample) -> None:
     about = msgspec.json.decode(line, type=Line)
     value = line if about.topic is None else bytes(about.value)

@@ -1,0 +1,95 @@
+"""Puts an ONNX file into a model repository as a version: folder, manifest, checksum. Whole or not at all: a
+worker that looks in meanwhile sees no half of it.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from schemas.errors import HeadgateError
+from serving import runtime
+from serving.repository import Batch, Package, Repository, checksum
+from serving.signature import Tensor
+
+
+def add(
+    repository: Repository,
+    onnx: Path,
+    model: str,
+    version: str,
+    *,
+    output: str | None = None,
+    batch: Batch | None = None,
+    profile: Path | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> Package:
+    """Copies `onnx` (and `profile`) to `<model>/<version>/` with a manifest that follows from the ONNX file;
+    `output` names the scores where there are several outputs, `notes` go into `[model]`.
+
+    The version is loaded and run on rows of zeros before it stands there. Raises `HeadgateError` where that
+    fails, or the version is there already: versions are not replaced, for somebody may serve them.
+    """
+    target = repository.root / model / version
+    if target.exists():
+        raise HeadgateError(f"{target}: found a version of that name, expected a new one")
+    for name in (model, version):
+        if not name or name.startswith(".") or "/" in name or "\0" in name:
+            raise HeadgateError(f"found {name!r}, expected a name that a folder can have")
+    inputs, outputs = runtime.tensors(onnx)
+    scores = _scores(onnx, outputs, output)
+    draft = Path(tempfile.mkdtemp(prefix=".adding-", dir=repository.root))
+    try:
+        folder = draft / model / version
+        folder.mkdir(parents=True)
+        shutil.copyfile(onnx, folder / "model.onnx")
+        about = {
+            "name": model,
+            "version": version,
+            "sha256": checksum(folder / "model.onnx"),
+            **(notes or {}),
+        }
+        text = "\n".join(_manifest(about, onnx, inputs, scores, batch or Batch()))
+        (folder / "model.toml").write_text(text, encoding="utf-8")
+        if profile is not None:
+            shutil.copyfile(profile, folder / "profile.json")
+        runtime.load(Repository(draft).open(model, version))
+        target.parent.mkdir(exist_ok=True)
+        folder.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return repository.open(model, version)
+
+
+def _scores(onnx: Path, outputs: Sequence[Tensor], wanted: str | None) -> Tensor:
+    names = ", ".join(tensor.name for tensor in outputs)
+    if wanted is None and len(outputs) > 1:
+        raise HeadgateError(
+            f"{onnx}: found the outputs {names}, expected one; name that of the scores (--output)"
+        )
+    found = next((tensor for tensor in outputs if wanted in (None, tensor.name)), None)
+    if found is None:
+        raise HeadgateError(f"{onnx}: found the outputs {names}, expected {wanted} among them")
+    return found
+
+
+def _manifest(
+    about: Mapping[str, str], onnx: Path, inputs: Sequence[Tensor], scores: Tensor, batch: Batch
+) -> Iterator[str]:
+    yield "[model]"
+    yield from (
+        f"{json.dumps(key) if not key.isidentifier() else key} = {json.dumps(text)}"
+        for key, text in about.items()
+    )
+    for tensor in inputs:
+        _, *row = tensor.shape or [None]
+        if not all(isinstance(size, int) for size in row):
+            raise HeadgateError(
+                f"{onnx}: input {tensor.name}: found shape {list(tensor.shape)}, expected fixed sizes after "
+                "the first dimension, which is the rows of a batch"
+            )
+        yield from ("", f"[inputs.{json.dumps(tensor.name)}]", f'dtype = "{tensor.dtype}"')
+        yield f"shape = {[-1, *row]}"
+    yield from ("", "[output]", f"name = {json.dumps(scores.name)}")
+    yield from ("", "[batch]", f"max = {batch.max}", f"wait_ms = {batch.wait_ms:g}", "")

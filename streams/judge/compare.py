@@ -1,10 +1,9 @@
-"""How a version does against another, or against a limit: a ratio of sums, its variance between users, and
-what that proves so far.
+"""How a version does against another, or against a limit: what the sums of a ratio metric prove, at any of
+many looks.
 
-Requests of one user are not independent, so the variance is between user buckets, of the ratios' linearized
-residuals. The share of traffic changes during a release, so arms are compared within a generation of it
-only, and the generations' differences are combined with weights n₁n₂/(n₁+n₂) of the denominators alone. Pure
-functions of sums; which panes those are of is `evidence.py`'s business.
+What of a policy becomes a hypothesis, when there is enough to test it, and what is proof; the estimate and
+its variance are `ratio.py`'s, the boundary `sequences.py`'s, and which panes the sums are of `evidence.py`'s.
+Pure functions of sums.
 """
 
 import math
@@ -16,21 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.policies import Guardrail, ReleasePolicy, Success
-from streams.judge import sequences
+from streams.judge import ratio, sequences
+from streams.judge.ratio import Estimate, Floats
 from streams.judge.sequences import Sequence
 from streams.metrics import catalogue
-from streams.metrics.catalogue import Adds
 
 FILLED = 20
 """An arm has users in at least so many buckets before anything is said of it: fewer clusters say too little
 of their variance.
 """
 HORIZON = 4.0
-"""Sequences are tightest at so many times the samples at which testing may begin."""
+"""Guardrails are tightest at so many times the samples at which testing may begin: they are in a hurry."""
+PATIENCE = 64.0
+"""Success is tightest at so many times: a promotion can wait, and its margins are small."""
 UNPLANNED_WEIGHT = 0.1
 """The candidate's share in a release whose policy names no steps."""
 
-Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 class Ratio(NamedTuple):
@@ -101,15 +102,28 @@ class Finding(NamedTuple):
     panes: Coverage | None = None
 
 
-class Estimate(NamedTuple):
-    """How far the metric is from its limit, the variance of that, effective samples, and clusters of the
-    smaller arm.
+class Readings(NamedTuple):
+    """What one test says at many looks: `Finding`'s fields as arrays of the looks' shape, `samples` with an
+    axis of two more.
+
+    `enough`: there are samples and clusters enough to be tested. `sound`: all sums are numbers.
     """
 
-    distance: float
-    variance: float
-    samples: float
-    filled: int
+    enough: Bools
+    sound: Bools
+    statistic: Floats
+    boundary: Floats
+    value: Floats
+    reference: Floats
+    effect: Floats
+    lower: Floats
+    upper: Floats
+    samples: Floats
+
+    @property
+    def proven(self) -> Bools:
+        """The looks at which the hypothesis is proven."""
+        return self.sound & self.enough & (self.statistic > self.boundary)
 
 
 class Hypothesis(NamedTuple):
@@ -129,7 +143,50 @@ class Hypothesis(NamedTuple):
 
     def look(self, strata: Several[Stratum]) -> Finding:
         """What the sums of all strata prove now."""
-        return _relative(self, strata) if self.relative else _absolute(self, strata)
+        if not strata:
+            return Finding(self.text, State.FEW, alpha=self.sequence.alpha)
+        return finding(self, self.examine(*_stack(strata)))
+
+    def estimate(self, numerators: Floats, denominators: Floats) -> Estimate:
+        """How far the metric is from the limit, by sums of shape (looks…, strata, 2, buckets), the judged
+        version first.
+        """
+        against = ratio.relative if self.relative else ratio.absolute
+        return against(numerators, denominators, self.limit, self.metric.adds)
+
+    def examine(self, numerators: Floats, denominators: Floats) -> Readings:
+        """What such sums prove, each look by itself."""
+        whole = numerators.sum(axis=(-3, -2, -1)) + denominators.sum(axis=(-3, -2, -1))
+        return self.read(self.estimate(numerators, denominators), np.isfinite(whole))
+
+    def read(self, estimate: Estimate, sound: Bools) -> Readings:
+        """What estimates prove."""
+        fewest = np.minimum(estimate.judged, estimate.compared) if self.relative else estimate.judged
+        enough = (fewest >= self.min_samples) & (estimate.filled >= FILLED)
+        boundary = sequences.student(
+            self.sequence.boundary(estimate.samples), estimate.filled.astype(float) - 1
+        )
+        error = np.sqrt(estimate.variance)
+        surely = error > 0
+        statistic = self.direction * np.divide(
+            estimate.distance, error, out=np.zeros_like(error), where=surely
+        )
+        unit = np.where(estimate.reference > 0, estimate.reference, np.nan) if self.relative else 1.0
+        effect = estimate.value / unit - (1.0 if self.relative else 0.0)
+        with np.errstate(invalid="ignore"):  # boundless, of what is wholly sure
+            margin = boundary * error / unit
+        return Readings(
+            enough=enough,
+            sound=sound,
+            statistic=statistic,
+            boundary=boundary,
+            value=estimate.value,
+            reference=estimate.reference,
+            effect=effect,
+            lower=effect - margin,
+            upper=effect + margin,
+            samples=np.stack([estimate.judged, estimate.compared], axis=-1),
+        )
 
 
 def guardrails(policy: ReleasePolicy) -> tuple[Hypothesis, ...]:
@@ -178,7 +235,7 @@ def _guardrail(policy: ReleasePolicy, guardrail: Guardrail) -> Hypothesis:
 def _success(policy: ReleasePolicy, goal: Success) -> Hypothesis:
     metric = _ratio(goal.metric)
     direction = metric.good.value
-    sequence = Sequence(policy.alpha, HORIZON * _planned(policy))
+    sequence = Sequence(policy.alpha, PATIENCE * _planned(policy))
     text = f"{metric.name} better_by {goal.better_by:g}"
     return Hypothesis(
         text, metric, direction, 1 + direction * goal.better_by, True, policy.min_samples, sequence
@@ -197,86 +254,29 @@ def _planned(policy: ReleasePolicy) -> float:
     return policy.min_samples * max(weight, 1 - weight)
 
 
-def _relative(test: Hypothesis, strata: Several[Stratum]) -> Finding:
-    """The strata's differences, weighted. The variance is between users, over all strata together, for one
-    user is in many of them. That of a share is at least what independent events have where there is nothing
-    to find: an arm with few events by luck does not look sure of it.
-    """
-    empty, ready = _begin(test, strata)
-    if not ready:
-        return empty
-    both = [stratum for stratum in strata if stratum.judged.samples > 0 and stratum.reference.samples > 0]
-    if not both:
-        return empty
-    numerators, denominators = _stack(both)
-    events, n = numerators.sum(axis=2), denominators.sum(axis=2)
-    ratios = events / n
-    samples = n.prod(axis=1) / n.sum(axis=1)
-    weights = samples / samples.sum()
-    scale = np.array([1.0, test.limit])
-    values = weights @ ratios
-    residuals = (numerators - ratios[..., np.newaxis] * denominators) / n[..., np.newaxis]
-    clustered = float(_variance(np.einsum("g,a,gab->b", weights, scale * [1, -1], residuals)))
-    floor = 0.0
-    if test.metric.adds is Adds.EVENTS:
-        rates = np.minimum(np.outer(events.sum(axis=1) / (n @ scale[::-1]), scale[::-1]), 1.0)
-        floor = float(weights**2 @ (rates * (1 - rates) * scale**2 / n).sum(axis=1))
-    variance, filled = max(clustered, floor), int(np.count_nonzero(denominators.sum(axis=0), axis=1).min())
-    distance = float(values[0] - test.limit * values[1])
-    finding = _weigh(test, empty, Estimate(distance, variance, float(samples.sum()), filled))
-    if not values[1] > 0 or math.isnan(finding.boundary):
-        return finding
-    effect, margin = (
-        float(values[0] / values[1]) - 1,
-        finding.boundary * math.sqrt(variance) / float(values[1]),
+def finding(test: Hypothesis, readings: Readings) -> Finding:
+    """One look's reading in words. What is not tested has no statistic."""
+    samples = (float(readings.samples[0]), float(readings.samples[1]))
+    empty = Finding(
+        test.text,
+        State.FEW,
+        value=float(readings.value),
+        reference=float(readings.reference),
+        samples=samples,
+        alpha=test.sequence.alpha,
     )
-    return finding._replace(effect=effect, lower=effect - margin, upper=effect + margin)
-
-
-def _absolute(test: Hypothesis, strata: Several[Stratum]) -> Finding:
-    empty, ready = _begin(test, strata)
-    if not ready:
-        return empty
-    numerator, denominator = (sums.sum(axis=0)[0] for sums in _stack(strata))
-    n = float(denominator.sum())
-    value = float(numerator.sum()) / n
-    variance = float(_variance((numerator - value * denominator) / n))
-    if test.metric.adds is Adds.EVENTS:
-        p = min(max(test.limit, 0.0), 1.0)
-        variance = max(variance, p * (1 - p) / n)
-    filled = int(np.count_nonzero(denominator))
-    finding = _weigh(test, empty, Estimate(value - test.limit, variance, n, filled))
-    margin = finding.boundary * math.sqrt(variance)
-    return finding._replace(effect=value, lower=value - margin, upper=value + margin)
-
-
-def _begin(test: Hypothesis, strata: Several[Stratum]) -> tuple[Finding, bool]:
-    """A finding with the sums as they are, and whether there are enough of them to be tested."""
-    nothing = Finding(test.text, State.FEW, alpha=test.sequence.alpha)
-    if not strata:
-        return nothing, False
-    numerators, denominators = (sums.sum(axis=0) for sums in _stack(strata))
-    events, n, filled = (
-        numerators.sum(axis=1),
-        denominators.sum(axis=1),
-        np.count_nonzero(denominators, axis=1),
-    )
-    values = [float(events[arm] / n[arm]) if n[arm] else math.nan for arm in (0, 1)]
-    if not test.relative:
-        empty = nothing._replace(value=values[0], samples=(float(n[0]), 0.0))
-        return empty, bool(n[0] >= test.min_samples and filled[0] >= FILLED)
-    empty = nothing._replace(value=values[0], reference=values[1], samples=(float(n[0]), float(n[1])))
-    return empty, bool(n.min() >= test.min_samples and filled.min() >= FILLED)
-
-
-def _weigh(test: Hypothesis, empty: Finding, estimate: Estimate) -> Finding:
-    if not math.isfinite(estimate.distance) or not math.isfinite(estimate.variance):
+    if not readings.sound:
         return empty._replace(state=State.BROKEN)
-    boundary = sequences.student(test.sequence.boundary(estimate.samples), estimate.filled - 1)
-    error = math.sqrt(estimate.variance)
-    statistic = test.direction * estimate.distance / error if error > 0 else 0.0
-    state = State.PROVEN if statistic > boundary else State.OPEN
-    return empty._replace(state=state, statistic=statistic, boundary=boundary)
+    if not readings.enough:
+        return empty
+    return empty._replace(
+        state=State.PROVEN if readings.proven else State.OPEN,
+        statistic=float(readings.statistic),
+        boundary=float(readings.boundary),
+        effect=float(readings.effect),
+        lower=float(readings.lower),
+        upper=float(readings.upper),
+    )
 
 
 def _stack(strata: Several[Stratum]) -> tuple[Floats, Floats]:
@@ -286,12 +286,3 @@ def _stack(strata: Several[Stratum]) -> tuple[Floats, Floats]:
         [[stratum.judged.denominator, stratum.reference.denominator] for stratum in strata]
     )
     return numerators, denominators
-
-
-def _variance(residuals: Floats) -> Floats:
-    """Of the sum of independent clusters' residuals along the last axis, which add up to 0. Buckets without
-    users count for nothing.
-    """
-    clusters = np.maximum(np.count_nonzero(residuals, axis=-1), 2)
-    variances: Floats = (residuals**2).sum(axis=-1) * clusters / (clusters - 1)
-    return variances

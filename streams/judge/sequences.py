@@ -11,6 +11,11 @@ is estimated.
 import math
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
 
 class Sequence(NamedTuple):
     """A one-sided sequence: crossed at any look with probability `alpha` at most where there is nothing to
@@ -31,29 +36,30 @@ class Sequence(NamedTuple):
         spent = -2 * math.log(min(2 * self.alpha, 0.9))
         return self.tuned / (spent + math.log1p(spent))
 
-    def boundary(self, samples: float) -> float:
-        """By how many standard errors the estimate from `samples` effective samples must be away; infinite
-        where there are none.
+    def boundary(self, samples: Floats | float) -> Floats:
+        """By how many standard errors the estimate from `samples` effective samples must be away, one for
+        each; infinite where there are none.
 
-        >>> round(Sequence(alpha=0.05, tuned=1000).boundary(1000), 2)
-        2.78
+        >>> Sequence(alpha=0.05, tuned=1000).boundary(np.array([0.0, 1000.0])).round(2).tolist()
+        [inf, 2.78]
         """
-        if samples <= 0:
-            return math.inf
-        grown = (samples + self.mixing) / self.mixing
-        return math.sqrt(
-            2 * (samples + self.mixing) / samples * math.log1p(math.sqrt(grown) / (2 * self.alpha))
-        )
+        counts = np.asarray(samples, float)
+        some = counts > 0
+        n = np.where(some, counts, 1.0)
+        grown = (n + self.mixing) / self.mixing
+        squared = 2 * (n + self.mixing) / n * np.log1p(np.sqrt(grown) / (2 * self.alpha))
+        return np.where(some, np.sqrt(squared), np.inf)
 
 
-def student(deviation: float, degrees: float) -> float:
+def student(deviation: Floats | float, degrees: Floats | float) -> Floats:
     """What `deviation` standard errors of a known variance are where the variance is estimated with so many
-    degrees of freedom.
+    degrees of freedom; infinite where there are none.
 
     Wallace's approximation to Student's t ("Bounds on normal approximations to Student's and the chi-square
     distributions", 1959): it keeps few clusters from looking surer than they are.
     """
-    if degrees <= 0:
-        return math.inf
-    exponent = deviation * deviation / degrees
-    return math.sqrt(degrees * math.expm1(exponent)) if exponent < 700 else math.inf
+    known = np.asarray(degrees, float)
+    some = known > 0
+    free = np.where(some, known, 1.0)
+    with np.errstate(over="ignore"):
+        return np.where(some, np.sqrt(free * np.expm1(np.square(deviation) / free)), np.inf)

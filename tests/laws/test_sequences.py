@@ -1,4 +1,4 @@
-"""Laws of the confidence sequence, against scipy and against simulation."""
+"""Laws of the confidence sequence, against confseq, scipy and simulation."""
 
 import math
 
@@ -9,9 +9,19 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from streams.judge.sequences import Sequence, student
+from tests.oracle import confseq_values
+from tests.oracle.confseq_values import Value
 
 ALPHAS = st.floats(0.001, 0.2)
 COUNTS = st.floats(1, 1e7)
+
+
+@pytest.mark.parametrize("value", confseq_values.read())
+def test_the_boundary_is_confseqs_or_a_little_outside_it(value: Value) -> None:
+    boundary = Sequence(value.alpha, value.tuned).boundary(value.samples)
+    assert value.boundary <= boundary * math.sqrt(value.samples) * (1 + 1e-9)
+    if value.alpha <= 0.05:
+        assert boundary * math.sqrt(value.samples) <= 1.015 * value.boundary
 
 
 def exact(sequence: Sequence, samples: float) -> float:
@@ -68,6 +78,17 @@ def test_without_samples_nothing_is_proof() -> None:
     assert Sequence(0.05, 1000).boundary(0) == math.inf
 
 
+def test_many_looks_have_each_their_own_boundary() -> None:
+    sequence, samples = Sequence(0.05, 1000), np.array([[0.0, 10.0], [1000.0, 1e6]])
+    each = [[float(sequence.boundary(n)) for n in row] for row in samples]
+    assert sequence.boundary(samples).tolist() == each
+
+
+def test_where_the_variance_has_no_degrees_of_freedom_nothing_is_proof() -> None:
+    assert student(3.0, 0) == math.inf
+    assert student(1e3, 1) == math.inf
+
+
 @pytest.mark.parametrize("degrees", [19, 50, 127])
 @pytest.mark.parametrize("deviation", [1.0, 2.0, 3.0, 4.0])
 def test_students_correction_is_that_of_the_t_distribution(degrees: int, deviation: float) -> None:
@@ -78,7 +99,7 @@ def test_students_correction_is_that_of_the_t_distribution(degrees: int, deviati
 def test_a_random_walk_that_is_looked_at_all_the_time_crosses_with_probability_alpha_at_most() -> None:
     walks, steps, alpha = 4_000, 2_000, 0.05
     sequence = Sequence(alpha, 200)
-    boundary = np.array([sequence.boundary(n) for n in range(1, steps + 1)])
+    boundary = sequence.boundary(np.arange(1.0, steps + 1))
     random = np.random.default_rng(1)
     crossed = 0
     for _ in range(walks // 500):

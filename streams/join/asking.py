@@ -1,25 +1,26 @@
 """Requests: whether they were answered, and what they describe; contract, section 3. Compiled."""
 
 from streams.compiled import compiled, inner
-from streams.join import held, shapes, sums
+from streams.join import held, index, shapes, sums
 from streams.join.batches import (
     GOOD,
     MISPLACED,
     UNREADABLE,
     Batch,
     bucket_of,
-    held_under,
     lose,
     lose_unread,
     time_of,
 )
+from streams.join.blobs import blob_units, store
 from streams.join.cells import cell_of_nobody, hold, window_of
-from streams.join.describing import blob_length, describe, store
+from streams.join.describing import describe
+from streams.join.facts import DESCRIBED, USER, keep_request, note_request, request_keep
 from streams.join.hashmap import NONE, find
-from streams.join.held import OF_REQUESTS, need
+from streams.join.held import OF_REQUESTS, held_under, longest, need
 from streams.join.layout import ASKED_, REACHED, State
-from streams.join.tables import room, take
-from streams.join.tallies import DESCRIBED
+from streams.join.lists import element, link_to, rest
+from streams.join.tables import room, size_of, take
 
 
 @compiled
@@ -27,9 +28,10 @@ def read_requests(state: State, batch: Batch, i: int) -> int:
     """Takes in requests from record `i` on; answers where it stopped for want of room."""
     while i < len(batch.rows):
         row, kind = batch.rows[i], batch.kinds[i]
-        visit = find(state.by_id, row.id) if kind == GOOD else NONE
+        visit = index.find(state.by_id, state.visits, row.id) if kind == GOOD else NONE
         predicted, heard = held_under(state, visit)
-        if not room(state, predicted, heard, _longest(state, visit), blob_length(row) if kind == GOOD else 0):
+        units = size_of(blob_units(row)) if kind == GOOD else 0
+        if not room(state, predicted, heard, longest(state, visit), units):
             return i
         if kind == UNREADABLE:
             lose_unread(state, OF_REQUESTS, batch, i)
@@ -55,17 +57,6 @@ def read_requests(state: State, batch: Batch, i: int) -> int:
 
 
 @inner
-def _longest(state: State, visit: int) -> int:
-    """The length of the longest list of a visit's predictions."""
-    longest = 0
-    prediction = state.visits[visit].predictions if visit >= 0 else NONE
-    while prediction >= 0:
-        longest = max(longest, state.predictions[prediction].length)
-        prediction = state.predictions[prediction].next
-    return longest
-
-
-@inner
 def _ask(state: State, batch: Batch, i: int, model: int, ts: int, came: int) -> None:
     row, number = batch.rows[i], batch.numbers[0]
     past = max(came, state.heads[REACHED])
@@ -76,34 +67,33 @@ def _ask(state: State, batch: Batch, i: int, model: int, ts: int, came: int) -> 
         lose(state, OF_REQUESTS, number, model, batch.timestamps[i], came, sums.LATE)
         return
     visit = held.visit_of(state, row.id)
-    answer_by = ts + state.shapes[entry].answer
-    until = max(deadline, shapes.deadline_at(state, model, answer_by))
+    until = max(deadline, shapes.deadline_at(state, model, ts + state.shapes[entry].answer))
     need(state, OF_REQUESTS, number, until)
-    held.keep(state, visit, until)
-    other = state.visits[visit].asked
-    while other >= 0:
-        request = state.asked[other]
-        if state.windows[request.window].model == model and past <= request.keep:
-            request.keep = max(request.keep, until)
-            need(state, OF_REQUESTS, request.batch, until)
+    requests = state.visits[visit].asked
+    while requests != NONE:
+        other = element(state, requests)
+        if state.windows[state.asked[other].window].model == model and past <= request_keep(state, other):
+            keep_request(state, other, until)
+            need(state, OF_REQUESTS, state.asked[other].batch, until)
             return
-        other = request.next
+        requests = rest(state, requests)
     window = window_of(state, model, entry, start)
     cell_of_nobody(state, window)  # so that a successor overwrites what an earlier owner took for unanswered
     asked = take(state.asked, state.pools, ASKED_)
     request = state.asked[asked]
-    request.past, request.until, request.keep, request.answer_by = past, until, until, answer_by
-    request.window, request.batch, request.unanswered = window, number, 0
-    request.user = row.user != 0
-    request.bucket = bucket_of(row.user if request.user and state.shapes[entry].by_user else row.id)
+    request.age, request.window, request.batch = ts - start, window, number
+    request.flags = USER if row.user != 0 else 0
+    request.bucket = bucket_of(row.user if row.user != 0 and state.shapes[entry].by_user else row.id)
     request.blob = store(state, batch.data, row)
-    request.next = state.visits[visit].asked
-    state.visits[visit].asked = asked
+    note_request(state, asked, past)
+    state.visits[visit].asked = link_to(state, state.visits[visit].asked, asked)
     hold(state, window)
-    held.schedule(state, visit, held.check_at(state, asked))
-    prediction = state.visits[visit].predictions
-    while prediction >= 0:
+    answered = held.is_answered(state, visit, asked)
+    held.schedule(state, visit, until if answered else held.check_at(state, asked))
+    predictions = state.visits[visit].predictions
+    while predictions != NONE:
+        prediction = element(state, predictions)
         held.tie(state, asked, prediction)
         if not state.predictions[prediction].flags & DESCRIBED and held.describes(state, asked, prediction):
             describe(state, asked, prediction)
-        prediction = state.predictions[prediction].next
+        predictions = rest(state, predictions)

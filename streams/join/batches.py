@@ -132,11 +132,3 @@ def lose_prediction(state: State, batch: Batch, i: int, model: int, past: int, s
     need(state, OF_PREDICTIONS, batch.numbers[0], state.windows[window].deadline)
     cell = cell_of_version(state, window, row.version, row.arm, -1, row.version_start, row.version_end)
     add(state, cell, slot, 1.0)
-
-
-@inner
-def held_under(state: State, visit: int) -> tuple[int, int]:
-    """How many predictions and how much feedback a visit has."""
-    if visit < 0:
-        return 0, 0
-    return state.visits[visit].predicted, state.visits[visit].heard

@@ -113,7 +113,7 @@ def make_cell(
     cell = state.cells[row]
     cell.version, cell.value, cell.generation = version, value, generation
     cell.window, cell.segment, cell.arm = window, segment, arm
-    cell.counters, cell.buckets, cell.changed = NONE, NONE, 1
+    cell.counters, cell.buckets, cell.holders, cell.changed = NONE, NONE, 0, 1
     state.sums[row, :] = 0.0
     if segment == 0 and arm != NO_ARM:
         bucket = take(state.bucket_rows, state.pools, BUCKETS_)
@@ -265,9 +265,30 @@ def let_go(state: State, window: int) -> None:
         give(state.windows, state.pools, WINDOWS, window)
 
 
+@inner
+def hold_cell(state: State, row: int) -> None:
+    """A prediction points at a cell."""
+    cell = state.cells[row]
+    if cell.holders == 0:
+        hold(state, cell.window)
+    cell.holders += 1
+
+
+@inner
+def let_go_cell(state: State, row: int) -> None:
+    """It does no more; a cell of a closed window that no prediction points at is gone."""
+    cell = state.cells[row]
+    cell.holders -= 1
+    if cell.holders == 0:
+        window = cell.window
+        if not state.windows[window].open:
+            give(state.cells, state.pools, CELLS, row)
+        let_go(state, window)
+
+
 @compiled
 def close(state: State, row: int) -> None:
-    """Forgets a window's cells, and the window once nothing points at it any more."""
+    """Forgets what a window's cells hold, and cells and window once nothing points at them any more."""
     window = state.windows[row]
     cell = window.cells
     while cell >= 0:
@@ -301,4 +322,5 @@ def _forget(state: State, window: int, row: int) -> None:
     remove(
         state.by_series, series_of(window, cell.version, cell.arm, cell.generation, cell.segment, cell.value)
     )
-    give(state.cells, state.pools, CELLS, row)
+    if cell.holders == 0:
+        give(state.cells, state.pools, CELLS, row)

@@ -4,17 +4,17 @@ what is read again. Nothing here is measured while it runs.
 
 from schemas.policies import Policy
 
-PREDICTION_BYTES = 300
-"""Memory of a pending prediction with 10 items and what was said of it: 306 by the tables' own account
-(`Join.bytes`) with 1 M pending and a fifth of a click each, see `tests/bench/README.md`.
+PREDICTION_BYTES = 190
+"""Memory of a pending prediction with 10 items of which nothing was said: by the tables' own account
+(`Join.bytes`) with 1 M pending, see `README.md`.
 """
 
-REQUEST_BYTES = 100
-"""Memory of a request without features, beside its prediction's; features and segments as many bytes as they
-have in JSON. From the widths of the rows in `layout.py` (`VISIT`, `ASKED`, and their part of a map)."""
+REQUEST_BYTES = 40
+"""Memory of a request without features, beside its prediction's; features and segments take as many bytes as
+they have in JSON."""
 
-FEEDBACK_BYTES = 130
-"""Memory of an event of feedback: the width of `SAID`, and its part of what a prediction remembers."""
+FEEDBACK_BYTES = 170
+"""Memory of an event of feedback: itself, what it made of its prediction, and how it is told from others."""
 
 RATE = 300_000
 """Events that a join process reads in a second, with a core to itself: `python -m tests.bench join`."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.records import QUALITY, Pane
-from streams.compiled import compiled
+from streams.compiled import compiled, inlined
 from streams.join import sums
 from streams.join.cells import NO_ARM, OTHER
 from streams.join.control import Control
@@ -32,10 +32,16 @@ class Words(NamedTuple):
 NAMELESS = Words()
 
 
+@inlined
+def _held_back(kind: int) -> bool:
+    """Whether counters of this kind are in final snapshots only."""
+    return kind in (POSITIVE_SCORES, NEGATIVE_SCORES)
+
+
 @compiled
 def changed_cells(state: State, windows: Integers, reached: int) -> tuple[Integers, Integers]:
     """The cells of windows that are to be told, and of their counters (index of the cell, kind, bin, count),
-    shape (n, 4). Afterwards they count as unchanged.
+    shape (n, 4), those of scores only where the window is final. Afterwards they count as unchanged.
     """
     found, counters = 0, 0
     for row in windows:
@@ -47,13 +53,14 @@ def changed_cells(state: State, windows: Integers, reached: int) -> tuple[Intege
                 found += 1
                 counter = state.cells[cell].counters
                 while counter >= 0:
-                    counters += 1
+                    counters += final or not _held_back(state.counters[counter].kind)
                     counter = state.counters[counter].next
             cell = state.cells[cell].next
     cells = np.empty(found, np.int64)
     bins = np.empty((counters, 4), np.int64)
     found, counters = 0, 0
     for row in windows:
+        final = state.windows[row].deadline < reached
         state.windows[row].changed = 0
         cell = state.windows[row].cells
         while cell >= 0:
@@ -61,11 +68,12 @@ def changed_cells(state: State, windows: Integers, reached: int) -> tuple[Intege
                 state.cells[cell].changed = 0
                 counter = state.cells[cell].counters
                 while counter >= 0:
-                    bins[counters, 0] = found
-                    bins[counters, 1] = state.counters[counter].kind
-                    bins[counters, 2] = state.counters[counter].bin
-                    bins[counters, 3] = state.counters[counter].count
-                    counters += 1
+                    if final or not _held_back(state.counters[counter].kind):
+                        bins[counters, 0] = found
+                        bins[counters, 1] = state.counters[counter].kind
+                        bins[counters, 2] = state.counters[counter].bin
+                        bins[counters, 3] = state.counters[counter].count
+                        counters += 1
                     counter = state.counters[counter].next
                 cells[found] = cell
                 found += 1

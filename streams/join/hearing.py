@@ -3,46 +3,62 @@
 import numpy as np
 
 from streams.compiled import compiled, inner
-from streams.join import held, shapes, sums
+from streams.join import held, index, shapes, sums
 from streams.join.batches import (
     GOOD,
     LARGEST,
     MISPLACED,
     UNREADABLE,
     Batch,
-    held_under,
     lose,
     lose_unread,
     time_of,
 )
 from streams.join.cells import hold, window_of_loss
-from streams.join.hashmap import NONE, find, put
-from streams.join.held import OF_FEEDBACK, OF_PREDICTIONS, need
-from streams.join.layout import ANSWERS_, REACHED, SAID_, SEEN, USED, State
-from streams.join.shapes import EARLY, NOBODY
-from streams.join.tables import is_item, room, take
-from streams.join.tallies import (
-    CLICKED,
-    DELAY,
-    IMPRESSED,
-    LABELLED,
+from streams.join.facts import (
     LISTED,
-    NEGATIVE_SCORES,
     OK,
-    PAIR,
-    POSITIVE,
-    POSITIVE_SCORES,
-    PURCHASED,
-    RELEVANT,
     SCORED,
     SERVED,
+    deadline_of,
+    length_of,
+    past_of,
+    shape_of,
+    shown_of,
+    ts_of,
+)
+from streams.join.hashmap import NONE, find, put
+from streams.join.held import OF_FEEDBACK, OF_PREDICTIONS, held_under, longest, need
+from streams.join.items import (
+    CLICKED,
+    IMPRESSED,
+    LABELLED,
+    PAIR,
+    POSITIVE,
+    PURCHASED,
+    RELEVANT,
+    heard_at,
+    is_item,
+    marks_at,
+    marks_units,
+    take_marks,
+    unpair,
+)
+from streams.join.layout import ANSWERS_, REACHED, SAID_, SEEN, USED, State
+from streams.join.lists import element, link_to, rest
+from streams.join.shapes import EARLY, NOBODY
+from streams.join.tables import room, size_of, take
+from streams.join.tallies import (
+    DELAY,
+    NEGATIVE_SCORES,
+    POSITIVE_SCORES,
     add_difference,
     count_everywhere,
     histogram_bin,
-    link_to,
     sum_up_at,
 )
 from streams.join.text import hash_of, mix
+from streams.metrics.histogram import ZERO
 from streams.metrics.scores import bin_of
 
 CLICK = np.uint64(hash_of("click"))
@@ -60,9 +76,9 @@ def read_feedback(state: State, batch: Batch, i: int) -> int:
     """Takes in feedback from record `i` on; answers where it stopped for want of room."""
     while i < len(batch.rows):
         row, kind = batch.rows[i], batch.kinds[i]
-        visit = find(state.by_id, row.id) if kind == GOOD else NONE
+        visit = index.find(state.by_id, state.visits, row.id) if kind == GOOD else NONE
         predicted, _ = held_under(state, visit)
-        if not room(state, predicted, 0, 2, 0):
+        if not room(state, predicted, 0, 2, predicted * size_of(marks_units(longest(state, visit)))):
             return i
         if kind == UNREADABLE:
             lose_unread(state, OF_FEEDBACK, batch, i)
@@ -98,20 +114,21 @@ def _hear(state: State, batch: Batch, i: int, ts: int, came: int) -> None:
     said.ts, said.past, said.deadline = ts, past, deadline
     said.kind, said.item, said.value = row.kind, row.item, row.value
     said.key = mix(row.event, _BY_EVENT) if row.event != 0 else mix(mix(row.kind, row.item), _BY_ITEM)
-    said.window, said.batch, said.taken = window, batch.numbers[0], 0
+    said.window, said.batch, said.number, said.taken = window, batch.numbers[0], 1, 0
+    said.next = number
     hold(state, window)
     last = state.visits[visit].said
-    said.next = number if last < 0 else state.said[last].next
     if last >= 0:
+        said.number = state.said[last].number + 1
+        said.next = state.said[last].next
         state.said[last].next = number
     state.visits[visit].said = number
-    state.visits[visit].heard += 1
     need(state, OF_FEEDBACK, batch.numbers[0], max(deadline, state.windows[window].deadline))
-    held.keep(state, visit, deadline)
-    prediction = state.visits[visit].predictions
-    while prediction >= 0:
-        match(state, number, prediction)
-        prediction = state.predictions[prediction].next
+    held.schedule(state, visit, deadline)
+    predictions = state.visits[visit].predictions
+    while predictions != NONE:
+        match(state, number, element(state, predictions))
+        predictions = rest(state, predictions)
 
 
 @inner
@@ -119,10 +136,10 @@ def match(state: State, said: int, prediction: int) -> None:
     """Feedback answers a prediction where neither came too late for the other. Each is needed as long as the
     pane that the other is counted in.
     """
-    feedback, deadline = state.said[said], held.deadline_of(state, prediction)
+    feedback, deadline = state.said[said], deadline_of(state, prediction)
     need(state, OF_FEEDBACK, feedback.batch, deadline)
     need(state, OF_PREDICTIONS, state.predictions[prediction].batch, state.windows[feedback.window].deadline)
-    if feedback.past <= deadline and state.predictions[prediction].past <= feedback.deadline:
+    if feedback.past <= deadline and past_of(state, prediction) <= feedback.deadline:
         feedback.taken = 1
         _answer(state, said, prediction)
 
@@ -135,7 +152,8 @@ def _answers_of(state: State, prediction: int) -> int:
         answers = state.answers[row]
         answers.squared_error, answers.absolute_error = 0.0, 0.0
         answers.relevant, answers.expired, answers.duplicates = 0, 0, 0
-        answers.labelled, answers.anomalies, answers.delays = 0, 0, NONE
+        answers.labelled, answers.anomalies = 0, 0
+        answers.delays, answers.marks = NONE, NONE
         state.predictions[prediction].answers = row
     return int(row)
 
@@ -144,9 +162,9 @@ def _answers_of(state: State, prediction: int) -> int:
 def _answer(state: State, said: int, row: int) -> None:
     """A prediction takes feedback that is in time for its pane, in offset order."""
     feedback, prediction = state.said[said], state.predictions[row]
-    shape = state.shapes[state.windows[prediction.window].entry]
+    shape = state.shapes[shape_of(state, row)]
     served = (prediction.flags & SERVED) != 0
-    age = feedback.ts - held.ts_of(state, row)
+    age = feedback.ts - ts_of(state, row)
     expired = age < -EARLY or age > shape.window
     key = held.seen_by(row, feedback.key)
     if expired or find(state.seen, key) >= 0:
@@ -164,85 +182,102 @@ def _answer(state: State, said: int, row: int) -> None:
     state.pools[SEEN, USED] += 1
     if not prediction.flags & OK:
         return
-    place = _place_of(state, row, feedback.item)
-    sum_up_at(state, row, place, state.before)
+    rank = _rank_of(state, row, feedback.item)
+    sum_up_at(state, row, rank, state.before)
     if served and feedback.kind == LABEL:
-        _label(state, row, place, feedback.value)
+        _label(state, row, rank, feedback.value)
     if feedback.item != 0:
-        if NONE < place < prediction.items + prediction.shown and served:
-            _interact(state, row, place, feedback.kind, age)
+        if NONE < rank < shown_of(state, row) and served:
+            _interact(state, row, rank, feedback.kind, age)
         if _is_relevant(state, row, feedback.kind):
-            _mark_relevant(state, row, place, feedback.item)
-    sum_up_at(state, row, place, state.after)
+            _mark_relevant(state, row, rank, feedback.item)
+    sum_up_at(state, row, rank, state.after)
     add_difference(state, row)
 
 
 @inner
-def _place_of(state: State, row: int, item: np.uint64) -> int:
-    """Where an item stands first; no item stands for a prediction's only score. `NONE` where it is not in the
-    list.
+def _rank_of(state: State, row: int, item: np.uint64) -> int:
+    """Where in the list an item stands first; no item stands for a prediction's only score. `NONE` where it
+    is not in the list.
     """
-    prediction = state.predictions[row]
+    prediction, length = state.predictions[row], length_of(state, row)
     if item == 0:
-        return int(prediction.items) if prediction.length == 1 else NONE
+        return 0 if length == 1 else NONE
     if not prediction.flags & LISTED:
         return NONE
-    for place in range(prediction.items, prediction.items + prediction.length):
-        if is_item(state, place, item):
-            return int(place)
+    for rank in range(length):
+        if is_item(state, prediction.items + rank, item):
+            return int(rank)
     return NONE
 
 
 @inner
-def _interact(state: State, row: int, place: int, kind: np.uint64, age: int) -> None:
+def _marks_of(state: State, row: int, rank: int) -> int:
+    return marks_at(state, state.predictions[row].items + rank, rank, heard_at(state, row))
+
+
+@inner
+def _mark(state: State, row: int, rank: int, marks: int) -> None:
+    """Notes what feedback says of an item."""
+    answers = _answers_of(state, row)
+    if state.answers[answers].marks < 0:
+        state.answers[answers].marks = take_marks(state, length_of(state, row))
+    state.blobs[heard_at(state, row) + rank] |= np.uint8(marks)
+
+
+@inner
+def _interact(state: State, row: int, rank: int, kind: np.uint64, age: int) -> None:
     """Feedback on a shown item."""
-    marks = state.marks[place]
+    marks = _marks_of(state, row, rank)
     if kind == CLICK and not marks & CLICKED:
-        state.marks[place] = marks | CLICKED
+        _mark(state, row, rank, CLICKED)
         delay = histogram_bin(np.float64(max(age, 0)))
         answers = _answers_of(state, row)
-        state.answers[answers].delays = link_to(state, state.answers[answers].delays, delay)
+        state.answers[answers].delays = link_to(state, state.answers[answers].delays, delay - ZERO)
         count_everywhere(state, row, DELAY, delay, 1)
         if marks & PAIR and state.predictions[row].flags & SCORED and not _by_label(state, row):
-            bin_ = bin_of(np.float64(state.scores[place]))
+            bin_ = bin_of(np.float64(state.scores[state.predictions[row].items + rank]))
             count_everywhere(state, row, NEGATIVE_SCORES, bin_, -1)
             count_everywhere(state, row, POSITIVE_SCORES, bin_, 1)
     elif kind == PURCHASE:
-        state.marks[place] = marks | PURCHASED
+        _mark(state, row, rank, PURCHASED)
     elif kind == IMPRESSION:
-        state.marks[place] = marks | IMPRESSED
+        _mark(state, row, rank, IMPRESSED)
 
 
 @inner
 def _by_label(state: State, row: int) -> bool:
-    return bool(state.shapes[state.windows[state.predictions[row].window].entry].labels)
+    return bool(state.shapes[shape_of(state, row)].labels)
 
 
 @inner
-def _label(state: State, row: int, place: int, value: float) -> None:
+def _label(state: State, row: int, rank: int, value: float) -> None:
     """The truth about a scored item."""
     prediction = state.predictions[row]
-    if place < 0 or np.isnan(value) or not prediction.flags & SCORED or state.marks[place] & LABELLED:
+    if rank < 0 or np.isnan(value) or not prediction.flags & SCORED:
         return
+    if _marks_of(state, row, rank) & LABELLED:
+        return
+    place = prediction.items + rank
     score = np.float64(state.scores[place])
-    state.marks[place] |= LABELLED | (POSITIVE if value == 1.0 else 0)
+    _mark(state, row, rank, LABELLED | (POSITIVE if value == 1.0 else 0))
     answers = state.answers[_answers_of(state, row)]
     answers.labelled += 1
     off = min(abs(score - value), LARGEST)
     answers.squared_error += off * off
     answers.absolute_error += off
-    answers.anomalies += off > state.shapes[state.windows[prediction.window].entry].anomaly
+    answers.anomalies += off > state.shapes[shape_of(state, row)].anomaly
     if not _by_label(state, row):
         return
     if value not in (0.0, 1.0):
-        state.marks[place] &= 255 - PAIR
-    elif state.marks[place] & PAIR:
+        unpair(state, place)
+    elif _marks_of(state, row, rank) & PAIR:
         count_everywhere(state, row, POSITIVE_SCORES if value == 1.0 else NEGATIVE_SCORES, bin_of(score), 1)
 
 
 @inner
 def _is_relevant(state: State, row: int, kind: np.uint64) -> bool:
-    entry = state.windows[state.predictions[row].window].entry
+    entry = shape_of(state, row)
     found = False
     for j in range(state.shapes[entry].relevant):
         found |= state.relevant[entry, j] == kind
@@ -250,12 +285,12 @@ def _is_relevant(state: State, row: int, kind: np.uint64) -> bool:
 
 
 @inner
-def _mark_relevant(state: State, row: int, place: int, item: np.uint64) -> None:
+def _mark_relevant(state: State, row: int, rank: int, item: np.uint64) -> None:
     """One more relevant item, unless it is known: by its mark in the list, else by what is remembered."""
-    if place >= 0:
-        if state.marks[place] & RELEVANT:
+    if rank >= 0:
+        if _marks_of(state, row, rank) & RELEVANT:
             return
-        state.marks[place] |= RELEVANT
+        _mark(state, row, rank, RELEVANT)
     else:
         key = held.seen_by(row, held.beyond(item))
         if find(state.seen, key) >= 0:

@@ -8,25 +8,41 @@ import numpy as np
 
 from schemas.timeline import BEGINNING
 from streams.compiled import compiled, inner
-from streams.join import shapes, sums
-from streams.join.cells import add, cell_of_nobody, let_go
+from streams.join import index, shapes, sums
+from streams.join.blobs import forget_blob
+from streams.join.cells import add, cell_of_nobody, let_go, let_go_cell
+from streams.join.facts import (
+    SERVED,
+    UNANSWERED,
+    answer_by,
+    deadline_of,
+    described_until,
+    forget_odd_request,
+    forget_oddity,
+    keep_of,
+    length_of,
+    model_of,
+    past_of,
+    request_keep,
+    request_past,
+    ts_of,
+)
 from streams.join.hashmap import NONE, find, put, remove
+from streams.join.items import give_items, give_marks
 from streams.join.layout import (
     ANSWERS_,
     ASKED_,
     DUES,
-    LINKS,
     PREDICTIONS,
     REACHED,
     SAID_,
     SEEN,
-    UNIT,
     USED,
     VISITS,
     State,
 )
-from streams.join.tables import NEVER, get_number, give, give_blob, give_items, room, take
-from streams.join.tallies import SERVED, free_list, link_to
+from streams.join.lists import element, free_first, free_list, link_to, rest
+from streams.join.tables import NEVER, give, room, take
 from streams.join.text import mix
 
 _BEYOND = np.uint64(0xBE40)
@@ -45,56 +61,44 @@ def need(state: State, topic: int, batch: int, until: int) -> None:
 @inner
 def visit_of(state: State, id_: np.uint64) -> int:
     """What is held under a request id, made where nothing is."""
-    row = find(state.by_id, id_)
+    row = index.find(state.by_id, state.visits, id_)
     if row >= 0:
         return row
     row = take(state.visits, state.pools, VISITS)
-    put(state.by_id, id_, row)
     visit = state.visits[row]
-    visit.id, visit.until, visit.due = id_, BEGINNING, NEVER
+    visit.id, visit.due = id_, NONE
     visit.asked, visit.predictions, visit.said = NONE, NONE, NONE
-    visit.predicted, visit.heard = 0, 0
+    index.put(state.by_id, id_, row)
     return row
 
 
 @inner
-def keep(state: State, row: int, until: int) -> None:
-    """A visit is held until a deadline at least."""
-    state.visits[row].until = max(state.visits[row].until, until)
-    schedule(state, row, until)
+def schedule(state: State, row: int, time: int) -> None:
+    """A visit is looked at once `time` is passed, or before. It stands in the list of one time only; where it
+    has to be looked at earlier than that, in another list besides.
+    """
+    due = state.visits[row].due
+    if due >= 0 and state.dues[due].time <= time:
+        return
+    early, due = due >= 0, _due_at(state, time)
+    if early:
+        state.dues[due].early = link_to(state, state.dues[due].early, row)
+        return
+    state.visits[row].next = state.dues[due].visits
+    state.visits[row].due = due
+    state.dues[due].visits = row
 
 
 @inner
-def schedule(state: State, row: int, time: int) -> None:
-    """A visit is looked at once `time` is passed, or before."""
-    if time >= state.visits[row].due:
-        return
-    state.visits[row].due = time
+def _due_at(state: State, time: int) -> int:
     key = mix(np.uint64(time), np.uint64(DUES))
     due = find(state.by_time, key)
     if due < 0:
         due = take(state.dues, state.pools, DUES)
         put(state.by_time, key, due)
-        state.dues[due].time, state.dues[due].visits, state.dues[due].open = time, NONE, 1
-    state.dues[due].visits = link_to(state, state.dues[due].visits, row)
-
-
-@inner
-def deadline_of(state: State, prediction: int) -> int:
-    """Until when feedback answers a prediction: its pane's deadline."""
-    return int(state.windows[state.predictions[prediction].window].deadline)
-
-
-@inner
-def model_of(state: State, prediction: int) -> int:
-    """Its model."""
-    return int(state.windows[state.predictions[prediction].window].model)
-
-
-@inner
-def ts_of(state: State, prediction: int) -> int:
-    """Its time."""
-    return int(state.windows[state.predictions[prediction].window].start + state.predictions[prediction].age)
+        state.dues[due].time, state.dues[due].open = time, 1
+        state.dues[due].visits, state.dues[due].early = NONE, NONE
+    return due
 
 
 @inner
@@ -102,25 +106,23 @@ def describes(state: State, asked: int, prediction: int) -> bool:
     """Whether a prediction takes user, surface and features from a request of its model: each was in time for
     the other's pane.
     """
-    request = state.asked[asked]
     return bool(
-        state.windows[request.window].model == model_of(state, prediction)
-        and state.predictions[prediction].past <= request.until
-        and request.past <= deadline_of(state, prediction)
+        state.windows[state.asked[asked].window].model == model_of(state, prediction)
+        and past_of(state, prediction) <= described_until(state, asked)
+        and request_past(state, asked) <= deadline_of(state, prediction)
     )
 
 
 @inner
 def answers(state: State, prediction: int, asked: int) -> bool:
     """Whether a prediction is the answer that a request waits for: each was in time for the other's pane."""
-    request = state.asked[asked]
-    window = state.windows[request.window]
+    window = state.windows[state.asked[asked].window]
     return bool(
         window.model == model_of(state, prediction)
         and state.predictions[prediction].flags & SERVED
-        and ts_of(state, prediction) <= request.answer_by
-        and state.predictions[prediction].past <= window.deadline
-        and request.past <= deadline_of(state, prediction)
+        and ts_of(state, prediction) <= answer_by(state, asked)
+        and past_of(state, prediction) <= window.deadline
+        and request_past(state, asked) <= deadline_of(state, prediction)
     )
 
 
@@ -160,14 +162,53 @@ def next_said(state: State, visit: int, said: int) -> int:
 
 
 @inner
+def _predicted(state: State, visit: int) -> int:
+    """How many predictions a visit has."""
+    count, predictions = 0, state.visits[visit].predictions
+    while predictions != NONE:
+        count += 1
+        predictions = rest(state, predictions)
+    return count
+
+
+@inner
+def held_under(state: State, visit: int) -> tuple[int, int]:
+    """How many predictions and how much feedback a visit has; `NONE` has none."""
+    if visit < 0:
+        return 0, 0
+    last = state.visits[visit].said
+    return _predicted(state, visit), int(state.said[last].number) if last >= 0 else 0
+
+
+@inner
+def longest(state: State, visit: int) -> int:
+    """The length of the longest list of a visit's predictions; `NONE` has none."""
+    found, predictions = 0, state.visits[visit].predictions if visit >= 0 else NONE
+    while predictions != NONE:
+        found = max(found, length_of(state, element(state, predictions)))
+        predictions = rest(state, predictions)
+    return found
+
+
+@inner
+def is_answered(state: State, visit: int, asked: int) -> bool:
+    """Whether a visit has the answer to one of its requests."""
+    predictions = state.visits[visit].predictions
+    while predictions != NONE:
+        if answers(state, element(state, predictions), asked):
+            return True
+        predictions = rest(state, predictions)
+    return False
+
+
+@inner
 def check_at(state: State, asked: int) -> int:
     """When to see whether a request was answered: once the pane of the last moment to do so has ended; before
     its own pane is final.
     """
-    request = state.asked[asked]
-    window = state.windows[request.window]
-    entry = shapes.at(state, window.model, request.answer_by)
-    end = shapes.pane_start(state, entry, request.answer_by) + state.shapes[entry].pane
+    window, last = state.windows[state.asked[asked].window], answer_by(state, asked)
+    entry = shapes.at(state, window.model, last)
+    end = shapes.pane_start(state, entry, last) + state.shapes[entry].pane
     return int(min(window.deadline, end))
 
 
@@ -184,14 +225,20 @@ def settle_all(state: State, reached: int) -> bool:
         due = state.dues[row]
         if not due.open or due.time >= reached:
             continue
-        while due.visits >= 0:
+        while due.visits >= 0 or due.early != NONE:
             if not room(state, 0, 0, 0, 0):
                 return False
-            link = due.visits
-            due.visits = state.links[link].next
-            visit = state.links[link].row
-            give(state.links, state.pools, LINKS, link)
-            if state.visits[visit].due < reached:  # else it has been looked at, or is another's by now
+            if due.visits >= 0:
+                visit = due.visits
+                due.visits = state.visits[visit].next
+                state.visits[visit].due = NONE
+                _settle(state, visit, reached)
+                continue
+            visit, early = element(state, due.early), due.early
+            due.early = rest(state, early)
+            free_first(state, early)
+            listed = state.visits[visit].due
+            if listed >= 0 and state.dues[listed].time >= reached:  # else its turn comes, or it is gone
                 _settle(state, visit, reached)
         due.open = 0
         remove(state.by_time, mix(np.uint64(due.time), np.uint64(DUES)))
@@ -201,26 +248,29 @@ def settle_all(state: State, reached: int) -> bool:
 
 @inner
 def _settle(state: State, row: int, reached: int) -> None:
+    """Looks at a visit; forgets it once nothing of it can change any more and no list has it."""
     visit = state.visits[row]
-    due = NEVER
-    asked = visit.asked
-    while asked >= 0:
-        request = state.asked[asked]
-        visit.until = max(visit.until, request.keep)
-        if not request.unanswered and not _is_answered(state, row, asked):
-            if min(request.answer_by, state.windows[request.window].deadline) >= reached:
+    due, until = NEVER, BEGINNING
+    requests = visit.asked
+    while requests != NONE:
+        asked = element(state, requests)
+        request, window = state.asked[asked], state.windows[state.asked[asked].window]
+        until = max(until, request_keep(state, asked))
+        if not request.flags & UNANSWERED and not is_answered(state, row, asked):
+            if min(answer_by(state, asked), window.deadline) >= reached:
                 due = min(due, check_at(state, asked))
-            elif state.windows[request.window].open:
-                request.unanswered = 1
+            elif window.open:
+                request.flags |= UNANSWERED
                 add(state, cell_of_nobody(state, request.window), sums.UNANSWERED, 1.0)
-        asked = request.next
-    prediction = visit.predictions
-    while prediction >= 0:
-        visit.until = max(visit.until, state.predictions[prediction].keep)
-        prediction = state.predictions[prediction].next
+        requests = rest(state, requests)
+    predictions = visit.predictions
+    while predictions != NONE:
+        until = max(until, keep_of(state, element(state, predictions)))
+        predictions = rest(state, predictions)
     said = first_said(state, row)
     while said >= 0:
         feedback = state.said[said]
+        until = max(until, feedback.deadline)
         if not feedback.taken:
             if feedback.deadline >= reached:
                 due = min(due, feedback.deadline)
@@ -229,30 +279,19 @@ def _settle(state: State, row: int, reached: int) -> None:
                 slot = sums.LATE if feedback.past > feedback.deadline else sums.UNMATCHED
                 add(state, cell_of_nobody(state, feedback.window), slot, 1.0)
         said = next_said(state, row, said)
-    visit.due = NEVER
-    if visit.until < reached:
+    if until >= reached:
+        schedule(state, row, min(due, until))
+    elif visit.due < 0:
         _forget(state, row)
-    else:
-        schedule(state, row, min(due, visit.until))
-
-
-@inner
-def _is_answered(state: State, visit: int, asked: int) -> bool:
-    prediction = state.visits[visit].predictions
-    while prediction >= 0:
-        if answers(state, prediction, asked):
-            return True
-        prediction = state.predictions[prediction].next
-    return False
 
 
 @inner
 def _forget(state: State, row: int) -> None:
     visit = state.visits[row]
-    remove(state.by_id, visit.id)
-    prediction = visit.predictions
-    while prediction >= 0:
-        following = state.predictions[prediction].next
+    index.remove(state.by_id, state.visits, visit.id)
+    predictions = visit.predictions
+    while predictions != NONE:
+        prediction = element(state, predictions)
         said = first_said(state, row)
         while said >= 0:
             feedback = state.said[said]
@@ -261,32 +300,36 @@ def _forget(state: State, row: int) -> None:
                     state.pools[SEEN, USED] -= 1
             said = next_said(state, row, said)
         _forget_prediction(state, prediction)
-        prediction = following
-    asked = visit.asked
-    while asked >= 0:
-        following = state.asked[asked].next
-        blob = state.asked[asked].blob
-        if blob >= 0:
-            give_blob(state, blob, get_number(state.blobs, blob * UNIT))
+        predictions = rest(state, predictions)
+    free_list(state, visit.predictions)
+    requests = visit.asked
+    while requests != NONE:
+        asked = element(state, requests)
+        forget_blob(state, state.asked[asked].blob)
+        forget_odd_request(state, asked)
         let_go(state, state.asked[asked].window)
         give(state.asked, state.pools, ASKED_, asked)
-        asked = following
+        requests = rest(state, requests)
+    free_list(state, visit.asked)
     said = first_said(state, row)
     while said >= 0:
         following = next_said(state, row, said)
         let_go(state, state.said[said].window)
         give(state.said, state.pools, SAID_, said)
         said = following
+    visit.id = 0
     give(state.visits, state.pools, VISITS, row)
 
 
 @inner
 def _forget_prediction(state: State, row: int) -> None:
-    prediction = state.predictions[row]
+    prediction, length = state.predictions[row], length_of(state, row)
     if prediction.answers >= 0:
         free_list(state, state.answers[prediction.answers].delays)
+        give_marks(state, state.answers[prediction.answers].marks, length)
         give(state.answers, state.pools, ANSWERS_, prediction.answers)
     free_list(state, prediction.links)
-    give_items(state, prediction.items, prediction.length)
-    let_go(state, prediction.window)
+    give_items(state, prediction.items, length)
+    forget_oddity(state, row)
+    let_go_cell(state, prediction.cell)
     give(state.predictions, state.pools, PREDICTIONS, row)

@@ -7,6 +7,7 @@ Here is what there is; `tables.py` allocates it.
 visit (a request id) ─┬─ asked ─────── requests, as far as predictions may still need them
                       ├─ predictions ─ items and scores, what feedback made of them, cells of segments
                       └─ said ──────── feedback
+due (a time) ─────────── visits that are looked at then
 window (a pane) ──────── cells ─┬───── sums, a row of numbers
                                 ├───── counters: bins of histograms
                                 └───── buckets: sums by user bucket
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.join.hashmap import SLOT, Slots
+from streams.join.index import Index
 from streams.join.pointers import Arrays, Fields
 
 Rows = npt.NDArray[np.void]
@@ -26,57 +28,66 @@ Integers = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
 
+
+def _sharing(dtype: np.dtype[np.void], field: str) -> np.dtype[np.void]:
+    """The rows with another field, `next`, in the place of one that only rows in use need: free rows are
+    listed by it.
+    """
+    columns = [(name, *dtype.fields[name][:2]) for name in dtype.names or () if dtype.fields]
+    columns.append(("next", *next(column[1:] for column in columns if column[0] == field)))
+    names, formats, offsets = zip(*columns, strict=True)
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize})
+
+
 VISIT = np.dtype(
     [
-        ("id", "u8"),
-        ("until", "i8"),  # when nothing of it can change any more
-        ("due", "i8"),  # when it is looked at next
-        ("next", "i4"),
-        ("asked", "i4"),
-        ("predictions", "i4"),
+        ("id", "u8"),  # 0: a free row
+        ("next", "i4"),  # that is looked at at the same time
+        ("due", "i4"),  # when it is looked at: the due time that lists it
+        ("asked", "i4"),  # a list of them
+        ("predictions", "i4"),  # a list of them
         ("said", "i4"),  # the last of a ring
-        ("predicted", "i4"),  # how many predictions
-        ("heard", "i4"),  # how much feedback
     ]
 )
-ASKED = np.dtype(
-    [
-        ("past", "i8"),
-        ("until", "i8"),  # the deadline up to which predictions may be described by it
-        ("keep", "i8"),  # until when later ones are its duplicates
-        ("answer_by", "i8"),
-        ("next", "i4"),
-        ("window", "i4"),
-        ("batch", "i4"),
-        ("blob", "i4"),  # surface, segments and features, as they came; or none
-        ("bucket", "u1"),
-        ("user", "u1"),  # it names one
-        ("unanswered", "u1"),  # it is counted as such
-        ("topic", "u1"),  # of the batch
-    ]
+ASKED = _sharing(
+    np.dtype(
+        [
+            ("age", "i4"),  # ts - the start of its pane
+            ("past", "i4"),  # after the start of its pane
+            ("window", "i4"),
+            ("batch", "i4"),
+            ("blob", "i4"),  # surface, segments and features, as they came; or none
+            ("bucket", "u1"),
+            ("flags", "u1"),
+        ]
+    ),
+    "window",
 )
-PREDICTION = np.dtype(
-    [
-        ("version", "u8"),  # known for longer than its cell
-        ("past", "i8"),
-        ("keep", "i8"),
-        ("latency_ms", "f8"),
-        ("age", "i4"),  # ts - the start of its pane
-        ("freshness_ms", "i4"),
-        ("next", "i4"),
-        ("window", "i4"),
-        ("cell", "i4"),  # of all predictions of its series
-        ("links", "i4"),  # cells of segments
-        ("batch", "i4"),
-        ("items", "i4"),
-        ("length", "i4"),
-        ("shown", "i4"),
-        ("answers", "i4"),
-        ("flags", "u2"),
-        ("bucket", "u1"),
-        ("arm", "u1"),
-    ]
+PREDICTION = _sharing(
+    np.dtype(
+        [
+            ("latency_ms", "f8"),
+            ("age", "i4"),  # ts - the start of its pane
+            ("past", "i4"),  # after the start of its pane
+            ("freshness_ms", "i4"),
+            ("cell", "i4"),  # of all predictions of its series; it tells pane, version and arm
+            ("links", "i4"),  # a list of cells of segments
+            ("batch", "i4"),
+            ("items", "i4"),
+            ("answers", "i4"),
+            ("length", "u2"),
+            ("shown", "u2"),
+            ("flags", "u2"),
+            ("bucket", "u1"),
+        ]
+    ),
+    "cell",
 )
+ODD = np.dtype([("past", "i8"), ("keep", "i8"), ("length", "i4"), ("shown", "i4"), ("next", "i4")])
+"""What few requests and predictions have: facts that are too large for their rows, and a time until when
+later ones are their duplicates that is not their pane's deadline. Found by `by_odd`.
+"""
+
 ANSWERS = np.dtype(
     [
         ("squared_error", "f8"),
@@ -87,7 +98,8 @@ ANSWERS = np.dtype(
         ("duplicates", "i4"),
         ("labelled", "i4"),
         ("anomalies", "i4"),
-        ("delays", "i4"),
+        ("delays", "i4"),  # a list of bins
+        ("marks", "i4"),  # a blob with a byte for each item; or none
     ]
 )
 """What feedback made of a prediction; only those that have any hold one."""
@@ -104,7 +116,8 @@ SAID = np.dtype(
         ("next", "i4"),
         ("window", "i4"),  # in which it is counted where it answers none
         ("batch", "i4"),
-        ("taken", "i4"),  # by a prediction, or as lost
+        ("number", "i4"),  # how many of the visit there are with it
+        ("taken", "u1"),  # by a prediction, or as lost
     ]
 )
 WINDOW = np.dtype(
@@ -118,7 +131,7 @@ WINDOW = np.dtype(
         ("model", "i4"),
         ("entry", "i4"),  # of the policy in force
         ("cells", "i4"),
-        ("holders", "i4"),  # rows that point here
+        ("holders", "i4"),  # requests, feedback and cells of predictions that point here
         ("open", "u1"),
         ("changed", "u1"),
     ]
@@ -133,33 +146,38 @@ CELL = np.dtype(
         ("segment", "i4"),  # 0: all; else the policy's segment, counted from 1
         ("counters", "i4"),
         ("buckets", "i4"),
+        ("holders", "i4"),  # predictions that point here
         ("arm", "u1"),
         ("changed", "u1"),
     ]
 )
 COUNTER = np.dtype([("count", "i8"), ("next", "i4"), ("kind", "i4"), ("bin", "i4")])
 LINK = np.dtype([("next", "i4"), ("row", "i4")])
-"""An element of a list of numbers: cells of a prediction, delays of its clicks, visits that are due."""
+"""An element of a list of numbers, see `lists.py`."""
 
-DUE = np.dtype([("time", "i8"), ("next", "i4"), ("visits", "i4"), ("open", "i4")])
+DUE = np.dtype([("time", "i8"), ("next", "i4"), ("visits", "i4"), ("early", "i4"), ("open", "i4")])
+"""A time at which visits are looked at: those that it lists by their `next`, and a list of others that are
+listed for later.
+"""
 BUCKET = np.dtype([("next", "i4")])
 BIRTH = np.dtype(
     [
-        ("cell", "i4"),
-        ("version_start", "i4"),
-        ("version_end", "i4"),
-        ("value_start", "i4"),
-        ("value_end", "i4"),
-        ("in_blob", "i4"),
+        ("cell", "i8"),
+        ("version_start", "i8"),
+        ("version_end", "i8"),
+        ("value_start", "i8"),
+        ("value_end", "i8"),
+        ("in_blob", "i8"),
     ]
 )
 """A new cell, and where its version and its segment's value stand in words, for Python to note."""
 
-VISITS, ASKED_, PREDICTIONS, ANSWERS_, SAID_, WINDOWS, CELLS, COUNTERS, LINKS, DUES, BUCKETS_ = range(11)
-ITEMS, BLOBS, BIRTHS, SEEN = range(11, 15)
+VISITS, ASKED_, PREDICTIONS, ODDS, ANSWERS_, SAID_ = range(6)
+WINDOWS, CELLS, COUNTERS, LINKS, DUES, BUCKETS_ = range(6, 12)
+ITEMS, BLOBS, BIRTHS, SEEN = range(12, 16)
 """Resources: tables, then arenas, and what else is counted. Rows of `State.pools`, `State.needs`."""
 
-RESOURCES = 15
+RESOURCES = 16
 
 FREE, USED, SPARE, LENGTH = range(4)
 """Columns of `State.pools`: the first free row, rows ever used, free rows among them, all rows (of tables).
@@ -205,7 +223,7 @@ FEATURE = np.dtype(
 )
 PROFILE = np.dtype([("first", "i4"), ("length", "i4"), ("score", "i4")])
 
-UNIT = 16
+UNIT = 8
 """Bytes in a unit of the arena of blobs."""
 SMALL = 512
 """Blocks up to this size have a list of free ones of their own size; above, of the next power of two."""
@@ -222,6 +240,7 @@ class State(Arrays):
         visits=(VISIT, 1),
         asked=(ASKED, 1),
         predictions=(PREDICTION, 1),
+        odds=(ODD, 1),
         answers=(ANSWERS, 1),
         said=(SAID, 1),
         windows=(WINDOW, 1),
@@ -231,7 +250,8 @@ class State(Arrays):
         dues=(DUE, 1),
         bucket_rows=(BUCKET, 1),
         births=(BIRTH, 1),
-        by_id=(SLOT, 1),
+        by_id=("u4", 1),
+        by_odd=(SLOT, 1),
         by_pane=(SLOT, 1),
         by_series=(SLOT, 1),
         by_bin=(SLOT, 1),
@@ -240,7 +260,6 @@ class State(Arrays):
         items=("u4", 1),
         tails=("u2", 1),
         scores=("f4", 1),
-        marks=("u1", 1),
         free_items=("i8", 1),
         blobs=("u1", 1),
         free_blobs=("i8", 1),
@@ -269,6 +288,7 @@ class State(Arrays):
     visits: Rows
     asked: Rows
     predictions: Rows
+    odds: Rows
     answers: Rows
     said: Rows
     windows: Rows
@@ -278,16 +298,16 @@ class State(Arrays):
     dues: Rows
     bucket_rows: Rows
     births: Rows
-    by_id: Slots  # visits
+    by_id: Index  # visits
+    by_odd: Slots  # odds
     by_pane: Slots  # windows
     by_series: Slots  # cells
     by_bin: Slots  # counters
     by_time: Slots  # dues
     seen: Slots  # feedback of a prediction, values of a segment
     items: npt.NDArray[np.uint32]  # of their hashes the lower 32 bits
-    tails: npt.NDArray[np.uint16]  # and 16 more: of ten items one is taken for another once in 3e13 times
+    tails: npt.NDArray[np.uint16]  # and 14 more, above two marks (`facts.py`)
     scores: Singles
-    marks: Bytes
     free_items: Integers
     blobs: Bytes
     free_blobs: Integers
@@ -315,6 +335,7 @@ DTYPES = {
     VISITS: VISIT,
     ASKED_: ASKED,
     PREDICTIONS: PREDICTION,
+    ODDS: ODD,
     ANSWERS_: ANSWERS,
     SAID_: SAID,
     WINDOWS: WINDOW,
@@ -328,6 +349,7 @@ TABLES = {
     VISITS: "visits",
     ASKED_: "asked",
     PREDICTIONS: "predictions",
+    ODDS: "odds",
     ANSWERS_: "answers",
     SAID_: "said",
     WINDOWS: "windows",
@@ -338,18 +360,18 @@ TABLES = {
     BUCKETS_: "bucket_rows",
 }
 MAPS = {
-    VISITS: "by_id",
+    ODDS: "by_odd",
     WINDOWS: "by_pane",
     CELLS: "by_series",
     COUNTERS: "by_bin",
     DUES: "by_time",
     SEEN: "seen",
 }
-"""Which map finds the rows of which table; `seen` has none."""
+"""Which map finds the rows of which table; `seen` has none, visits have an index of their own."""
 BESIDE: dict[int, tuple[str, ...]] = {
     CELLS: ("sums",),
     BUCKETS_: ("buckets",),
-    ITEMS: ("tails", "scores", "marks"),
+    ITEMS: ("tails", "scores"),
 }
 """Arrays with a row for each row of a table, or each item."""
 

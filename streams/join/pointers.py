@@ -32,7 +32,10 @@ class Fields:
 
     def __init__(self, **fields: tuple[npt.DTypeLike, int]) -> None:
         self.places = {name: WIDTH * i for i, name in enumerate(fields)}
-        self.types = {name: types.Array(from_dtype(np.dtype(d)), n, "C") for name, (d, n) in fields.items()}
+        self.dtypes = {name: np.dtype(d) for name, (d, _) in fields.items()}
+        self.types = {
+            name: types.Array(from_dtype(self.dtypes[name]), n, "C") for name, (_, n) in fields.items()
+        }
 
 
 class Arrays:
@@ -50,7 +53,7 @@ class Arrays:
         """Replaces an array by another of its dtype and dimensions."""
         expected = self.fields.types[name]
         if (
-            from_dtype(array.dtype) != expected.dtype
+            array.dtype != self.fields.dtypes[name]
             or array.ndim != expected.ndim
             or not array.flags.c_contiguous
         ):

@@ -5,7 +5,7 @@ and its Kafka timestamp, never on how the three topics happened to interleave.
 """
 
 from streams.compiled import compiled, inner
-from streams.join import held, shapes, sums
+from streams.join import held, index, shapes, sums
 from streams.join.batches import (
     GOOD,
     LARGEST,
@@ -13,35 +13,40 @@ from streams.join.batches import (
     UNREADABLE,
     Batch,
     bucket_of,
-    held_under,
     lose_prediction,
     lose_unread,
     time_of,
 )
-from streams.join.cells import add, cell_of_nobody, cell_of_version, hold, window_of
+from streams.join.cells import add, cell_of_nobody, cell_of_version, hold_cell, window_of
 from streams.join.describing import describe, profile_of_prediction, segment
-from streams.join.hashmap import NONE, find
-from streams.join.hearing import match
-from streams.join.held import OF_PREDICTIONS, need
-from streams.join.layout import PREDICTIONS, REACHED, State
-from streams.join.references import tally, tally_nothing, tally_score
-from streams.join.tables import put_item, room, same_item, take, take_items
-from streams.join.tallies import (
+from streams.join.facts import (
     LISTED,
     NO_FEATURES,
     NO_SEGMENTS,
     NO_SURFACE,
     NO_USER,
     OK,
-    OVER,
-    PAIR,
     SCORED,
     SERVED,
     SLOW,
     TIMED,
-    add_all,
-    sum_up,
+    UNANSWERED,
+    keep_of,
+    keep_prediction,
+    length_of,
+    note_prediction,
+    shape_of,
+    shown_of,
 )
+from streams.join.hashmap import NONE, find
+from streams.join.hearing import match
+from streams.join.held import OF_PREDICTIONS, held_under, need
+from streams.join.items import marks_units, put_item, take_items, unpair
+from streams.join.layout import PREDICTIONS, REACHED, State
+from streams.join.lists import element, link_to, rest
+from streams.join.references import tally, tally_nothing, tally_score
+from streams.join.tables import room, size_of, take
+from streams.join.tallies import add_all, sum_up
 
 SHADOW = 2
 STATUS_OK, STATUS_TIMEOUT = 0, 2
@@ -52,9 +57,10 @@ def read_predictions(state: State, batch: Batch, i: int) -> int:
     """Takes in predictions from record `i` on; answers where it stopped for want of room."""
     while i < len(batch.rows):
         row, kind = batch.rows[i], batch.kinds[i]
-        visit = find(state.by_id, row.id) if kind == GOOD else NONE
+        visit = index.find(state.by_id, state.visits, row.id) if kind == GOOD else NONE
         predicted, heard = held_under(state, visit)
-        if not room(state, predicted, heard, row.length if kind == GOOD else 0, 0):
+        length = row.length if kind == GOOD else 0
+        if not room(state, predicted, heard, length, size_of(marks_units(length))):
             return i
         if kind == UNREADABLE:
             lose_unread(state, OF_PREDICTIONS, batch, i)
@@ -83,37 +89,44 @@ def _predict(state: State, batch: Batch, i: int, model: int, ts: int, came: int)
         return
     visit = held.visit_of(state, row.id)
     need(state, OF_PREDICTIONS, number, deadline)
-    held.keep(state, visit, deadline)
     window = window_of(state, model, entry, start)
     cell = cell_of_version(
         state, window, row.version, row.arm, row.generation, row.version_start, row.version_end
     )
-    shadow = row.arm == SHADOW
-    other = state.visits[visit].predictions
-    while other >= 0:
-        first = state.predictions[other]
-        if held.model_of(state, other) == model and (first.arm == SHADOW) == shadow and past <= first.keep:
-            same = not shadow or first.version == row.version
-            if same:
-                add(state, cell, sums.DUPLICATES, 1.0)
-                first.keep = max(first.keep, deadline)
-                need(state, OF_PREDICTIONS, first.batch, deadline)
-                return
-        other = first.next
+    predictions = state.visits[visit].predictions
+    while predictions != NONE:
+        first = element(state, predictions)
+        if _repeats(state, cell, first) and past <= keep_of(state, first):
+            add(state, cell, sums.DUPLICATES, 1.0)
+            keep_prediction(state, first, deadline)
+            need(state, OF_PREDICTIONS, state.predictions[first].batch, deadline)
+            return
+        predictions = rest(state, predictions)
+    held.schedule(state, visit, deadline)
     prediction = _hold_prediction(state, batch, i, window, cell, ts, past)
     _mark_answered(state, visit, prediction)
     _enter(state, batch, i, prediction)
     asked = _first_describing(state, visit, prediction)
     if asked >= 0:
         describe(state, asked, prediction)
-    last = state.visits[visit].predictions
-    state.predictions[prediction].next = last
-    state.visits[visit].predictions = prediction
-    state.visits[visit].predicted += 1
+    state.visits[visit].predictions = link_to(state, state.visits[visit].predictions, prediction)
     said = held.first_said(state, visit)
     while said >= 0:
         match(state, said, prediction)
         said = held.next_said(state, visit, said)
+
+
+@inner
+def _repeats(state: State, cell: int, first: int) -> bool:
+    """Whether a prediction of that cell is of the model and kind of an earlier one of its request: no shadow,
+    or a shadow of that version.
+    """
+    new, old = state.cells[cell], state.cells[state.predictions[first].cell]
+    if state.windows[new.window].model != state.windows[old.window].model:
+        return False
+    if (new.arm == SHADOW) != (old.arm == SHADOW):
+        return False
+    return bool(new.arm != SHADOW or new.version == old.version)
 
 
 @inner
@@ -123,13 +136,11 @@ def _hold_prediction(state: State, batch: Batch, i: int, window: int, cell: int,
     number = take(state.predictions, state.pools, PREDICTIONS)
     prediction = state.predictions[number]
     shape = state.shapes[state.windows[window].entry]
-    prediction.version = row.version
-    prediction.past, prediction.keep = past, state.windows[window].deadline
     prediction.latency_ms, prediction.age = min(row.latency_ms, LARGEST), ts - state.windows[window].start
     prediction.freshness_ms = min(max(batch.timestamps[i] - ts, -(1 << 31)), (1 << 31) - 1)
-    prediction.window, prediction.cell, prediction.batch = window, cell, batch.numbers[0]
-    prediction.links, prediction.answers, prediction.arm = NONE, NONE, row.arm
-    hold(state, window)
+    prediction.cell, prediction.batch = cell, batch.numbers[0]
+    prediction.links, prediction.answers = NONE, NONE
+    hold_cell(state, cell)
     ok, served = row.status == STATUS_OK, row.arm != SHADOW
     flags = 0
     flags |= OK if ok else 0
@@ -146,7 +157,7 @@ def _hold_prediction(state: State, batch: Batch, i: int, window: int, cell: int,
     prediction.bucket = bucket_of(row.user if row.user != 0 and shape.by_user else row.id)
     length = row.length if ok else 0
     shown = length if row.shown < 0 else min(row.shown, length)
-    prediction.length, prediction.shown = length, shown if served else 0
+    note_prediction(state, number, past, length, shown if served else 0)
     prediction.items = take_items(state, length)
     _store_items(state, batch, row.first, number)
     return number
@@ -155,29 +166,19 @@ def _hold_prediction(state: State, batch: Batch, i: int, window: int, cell: int,
 @inner
 def _store_items(state: State, batch: Batch, first: int, number: int) -> None:
     prediction = state.predictions[number]
-    shape = state.shapes[state.windows[prediction.window].entry]
-    told = prediction.flags & LISTED or shape.labels  # nobody clicks on a score that has no item
+    shape, shown = state.shapes[shape_of(state, number)], shown_of(state, number)
+    told = prediction.flags & LISTED != 0 or shape.labels != 0  # nobody clicks on a score that has no item
     to = prediction.items
-    for j in range(prediction.length):
-        item, score = batch.items[first + j], batch.scores[first + j]
-        marks = 0
-        if score >= shape.threshold:
-            marks |= OVER
-        if told and j < prediction.shown and 0.0 <= score <= 1.0:
-            marks |= PAIR
-        put_item(state, to + j, item)
-        state.scores[to + j], state.marks[to + j] = score, marks
-    if prediction.flags & LISTED:
-        _unpair_repeated(state, to, prediction.shown)
-
-
-@inner
-def _unpair_repeated(state: State, first: int, shown: int) -> None:
-    """An item that is repeated in a list keeps its first position."""
-    for j in range(1, shown):
+    for j in range(length_of(state, number)):
+        score = batch.scores[first + j]
+        pair = told and j < shown and 0.0 <= score <= 1.0
+        put_item(state, to + j, batch.items[first + j], score, pair, score >= shape.threshold)
+    if not prediction.flags & LISTED:
+        return
+    for j in range(1, shown):  # an item that is repeated in a list keeps its first position
         for earlier in range(j):
-            if same_item(state, first + earlier, first + j):
-                state.marks[first + j] &= 255 - PAIR
+            if batch.items[first + earlier] == batch.items[first + j]:
+                unpair(state, to + j)
                 break
 
 
@@ -196,28 +197,30 @@ def _enter(state: State, batch: Batch, i: int, row: int) -> None:
     else:
         tally_nothing(state, prediction.cell, profile, 1)
     if prediction.flags & SCORED:
-        for j in range(prediction.length):
+        for j in range(length_of(state, row)):
             tally_score(state, prediction.cell, profile, batch.scores[record.first + j])
 
 
 @inner
 def _first_describing(state: State, visit: int, prediction: int) -> int:
     """The first request that was read of those that describe a prediction."""
-    found, asked = NONE, state.visits[visit].asked
-    while asked >= 0:
+    found, requests = NONE, state.visits[visit].asked
+    while requests != NONE:
+        asked = element(state, requests)
         if held.describes(state, asked, prediction):
             found = asked
-        asked = state.asked[asked].next
+        requests = rest(state, requests)
     return int(found)
 
 
 @inner
 def _mark_answered(state: State, visit: int, prediction: int) -> None:
-    asked = state.visits[visit].asked
-    while asked >= 0:
+    requests = state.visits[visit].asked
+    while requests != NONE:
+        asked = element(state, requests)
         held.tie(state, asked, prediction)
         request = state.asked[asked]
-        if request.unanswered and held.answers(state, prediction, asked):
-            request.unanswered = 0
+        if request.flags & UNANSWERED and held.answers(state, prediction, asked):
+            request.flags &= 255 - UNANSWERED
             add(state, cell_of_nobody(state, request.window), sums.UNANSWERED, -1.0)
-        asked = request.next
+        requests = rest(state, requests)

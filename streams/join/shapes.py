@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from schemas import policies
-from schemas.policies import Policy
+from schemas.policies import Baseline, Policy
 from schemas.timeline import BEGINNING, Timeline
 from streams.compiled import inner
 from streams.join import hashmap
@@ -119,12 +119,19 @@ class Shapes:
 
 
 def _metrics(policy: Policy) -> list[str]:
-    """What releases are decided by."""
+    """What releases are decided by, and what rules hold against stable."""
+    watched = [rule.metric for rule in policy.rules if _of_stable(rule.baseline)]
+    impacts = [rule.impact for rule in policy.rules if rule.impact is not None]
+    watched += [impact.metric for impact in impacts if _of_stable(impact.baseline)]
     release = policy.release
     if release is None:
-        return []
+        return watched
     success = [] if release.success is None else [release.success.metric]
-    return [each.metric for each in release.guardrails] + success
+    return [each.metric for each in release.guardrails] + success + watched
+
+
+def _of_stable(baseline: Baseline | None) -> bool:
+    return baseline is not None and baseline.of == "stable"
 
 
 def _ragged(lists: Any, dtype: Any) -> Any:

@@ -10,27 +10,30 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from schemas import topics
 from schemas.errors import HeadgateError
-from schemas.records import ENCODER, ORIGIN, Pane, Progress
+from schemas.records import ENCODER, ORIGIN, Pane
 from schemas.settings import Settings
 from schemas.timeline import BEGINNING, NOTICE, Timeline
 from schemas.topics import Topic
 from streams.columns import Records
-from streams.join import cost
+from streams.join import cost, heap
 from streams.join.arrivals import Fault, Lost
 from streams.join.compile import compile_all
 from streams.join.control import Control, latest_of
-from streams.join.core import Join
+from streams.join.core import SCAN, Join
+from streams.join.events import Events
 from streams.join.ledger import Safe
 from streams.join.passage import Passage
 from streams.join.references import References
 from streams.join.rows import Scanned
+from streams.join.source import Source
 from streams.letters import dead_letter
-from streams.log import Follower, Output, layout, patiently
+from streams.log import Entry, Follower, Output, layout, patiently
 from streams.stage import Assigned, Committed, Reading, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -45,7 +48,7 @@ CONTROL = 1_000
 """Ms after which control topics are read again."""
 
 STALE = 5_000
-"""No record is judged under policies read longer ago (ms)."""
+"""No record is judged, and no pane final, under policies read longer ago (ms)."""
 
 ROUNDS = 22
 """Bits of a snapshot's version that count rounds of output within an epoch (ms); an overflow only borrows
@@ -68,14 +71,21 @@ class Note(msgspec.Struct):
     origins: dict[str, int] = {}
 
 
-class Owned:
+class ControlRecords(NamedTuple):
+    """What came in the control topics up to their ends, as these were after wall time `asked` (ms)."""
+
+    asked: int
+    policies: list[Entry]
+    profiles: list[Entry]
+
+
+class Owned(Source):
     """One source partition, as long as this process owns it."""
 
     def __init__(self, join: Join, epoch: int, ends: Mapping[Topic, int], passage: Passage) -> None:
-        self.join = join
+        super().__init__(join, passage)
         self.epoch = epoch
         self.ends = ends
-        self.passage = passage
         self.announced = False
         self.caught_up = False
         self.round = 0
@@ -106,6 +116,7 @@ class JoinStage:
     topics = topics.EVENTS
 
     def __init__(self, settings: Settings) -> None:
+        heap.give_back()
         compile_all()
         self._settings = settings
         self._output = Output(settings)
@@ -113,6 +124,7 @@ class JoinStage:
         self._profiles = Follower(settings, topics.PROFILES)
         self._control = Control(Timeline(), References())
         self._controlled = 0  # when control topics were last read to their end: wall time (ms) before asking
+        self._reading: asyncio.Task[ControlRecords] | None = None  # what is being read of them now
         self._owned: dict[int, Owned] = {}
         self._count = self._pane_partitions = 0
         self._log_append_time: dict[Topic, bool] = {}
@@ -137,15 +149,20 @@ class JoinStage:
         for partition in partitions:
             self._owned.pop(partition.partition, None)
 
+    def prepare(self, topic: str, records: Records) -> Events:
+        """Scans them, while those before them are joined."""
+        return Events(records, SCAN[BY_NAME[topic]](records))
+
     async def process(self, partition: TopicPartition, records: Records) -> None:
         """Joins a batch; a record of a model without a policy, or under stale ones, waits until
         `control.policies` is read to its end.
         """
         owned = self._owned[partition.partition]
         topic, join, now = BY_NAME[partition.topic], owned.join, _now()
-        scanned = join.scan(topic, records)
+        events = records if isinstance(records, Events) else self.prepare(topic.name, records)
+        scanned = events.scanned
         await self._await_policies(topic, scanned, now)
-        for item in join.read(topic, records, scanned):
+        for item in join.read(topic, events, scanned):
             self._pass_on(item, topic, partition.partition, now)
 
     def held(self) -> Collection[TopicPartition]:
@@ -196,8 +213,11 @@ class JoinStage:
         if now - self._rounded < EVERY:
             return
         self._rounded = now
-        if now - self._controlled >= CONTROL:
+        came = self._reading is not None and self._reading.done()
+        if came or now - self._controlled >= STALE:
             await self._read_control()
+        elif now - self._controlled >= CONTROL:
+            self._begin_reading()
         for number, owned in self._owned.items():
             of_source = {
                 t: r for t in topics.EVENTS if (r := readings.get(TopicPartition(t.name, number))) is not None
@@ -243,6 +263,8 @@ class JoinStage:
     async def close(self) -> None:
         """Flushes; open panes are the next owner's to emit."""
         await asyncio.to_thread(self._output.flush)
+        if self._reading is not None:
+            await asyncio.wait((self._reading,))
         self._policies.close()
         self._profiles.close()
 
@@ -300,29 +322,17 @@ class JoinStage:
             )
             if not owned.announced:
                 return
-        join = owned.join
-        clocks = {topic: join.clock(topic) for topic in topics.EVENTS}
-        join.advance(owned.passage.reached(clocks, readings, now))
+        owned.pass_time(readings, now)
         if not owned.caught_up:
             owned.caught_up = all(readings[topic].position >= end for topic, end in owned.ends.items())
         snapshot = owned.snapshot()
-        panes = join.snapshots(snapshot, now) if owned.caught_up else join.final_snapshots(snapshot)
-        self._say(panes)
+        self._say(owned.snapshots(snapshot, now, whole=owned.caught_up))
         if now - owned.progressed >= PROGRESS:
             owned.progressed = now
-            # Until it has caught up, open panes are held back: none is to be taken for all there is.
-            clock = join.newest if owned.caught_up else join.time
-            progress = ENCODER.encode(
-                Progress(
-                    partition=join.partition,
-                    partitions=self._count,
-                    time=max(join.time, owned.passage.vacant(clocks, readings)),
-                    clock=clock,
-                    snapshot=snapshot,
-                )
-            )
+            number, whole = owned.join.partition, owned.caught_up
+            progress = owned.progress(readings, number, self._count, snapshot, whole=whole)
             for partition in range(self._pane_partitions):
-                self._output.send(topics.PANES, None, progress, partition)
+                self._output.send(topics.PANES, None, ENCODER.encode(progress), partition)
 
     def _say(self, panes: Iterable[Pane]) -> None:
         for pane in panes:
@@ -351,12 +361,27 @@ class JoinStage:
             unknown, latest = self._control.has_strangers(scanned), latest_of(scanned)
         # A policy that has come since the last read is in force `NOTICE` after it; some records are ahead.
         ahead = latest >= self._controlled + NOTICE - STALE
-        if ((unknown or ahead) and self._controlled < fetched) or self._controlled < fetched - STALE:
+        oldest = fetched if unknown or ahead else fetched - STALE
+        while self._controlled < oldest:
             await self._read_control()
 
-    async def _read_control(self) -> None:
+    def _begin_reading(self) -> "asyncio.Task[ControlRecords]":
+        """Reads control topics to their end, beside other work: their broker may take a tenth of a second."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._control_records())
+        return self._reading
+
+    async def _control_records(self) -> "ControlRecords":
         asked = _now()
-        policies, profiles = await patiently(self._policies.refresh), await patiently(self._profiles.refresh)
+        policies, profiles = await asyncio.gather(
+            patiently(self._policies.refresh), patiently(self._profiles.refresh)
+        )
+        return ControlRecords(asked, policies, profiles)
+
+    async def _read_control(self) -> None:
+        """Takes in control topics to their end; raises `HeadgateError` where that voids what stands open."""
+        asked, policies, profiles = await self._begin_reading()
+        self._reading = None
         for entry in profiles:
             try:
                 self._control.references.read(entry.value)

@@ -11,7 +11,7 @@ import numpy as np
 from schemas.records import BUCKETS
 from schemas.timeline import BEGINNING
 from streams.compiled import compiled, inner
-from streams.join import hashmap
+from streams.join import hashmap, index
 from streams.join.hashmap import NONE, SLOT
 from streams.join.layout import (
     ANSWERS_,
@@ -49,8 +49,6 @@ from streams.join.layout import (
     State,
 )
 from streams.join.memory import Column
-
-_LOW, _TAIL, _WORD = np.uint64(0xFFFFFFFF), np.uint64(0xFFFF), np.uint64(32)
 
 
 @inner
@@ -98,52 +96,6 @@ def size_of(length: int) -> int:
 
 
 @inner
-def take_items(state: State, length: int) -> int:
-    """Where `length` items may stand; `NONE` for no items."""
-    if length == 0:
-        return NONE
-    kind = size_class(length)
-    start = state.free_items[kind]
-    if start >= 0:
-        state.free_items[kind] = np.int64(state.items[start]) - 1
-        state.pools[ITEMS, SPARE] -= size_of(length)
-        return int(start)
-    start = state.pools[ITEMS, USED]
-    state.pools[ITEMS, USED] = start + size_of(length)
-    return int(start)
-
-
-@inner
-def give_items(state: State, start: int, length: int) -> None:
-    """Frees them."""
-    if length > 0:
-        kind = size_class(length)
-        state.items[start] = np.uint32(state.free_items[kind] + 1)
-        state.free_items[kind] = start
-        state.pools[ITEMS, SPARE] += size_of(length)
-
-
-@inner
-def put_item(state: State, place: int, item: np.uint64) -> None:
-    """Keeps an item, by its hash."""
-    state.items[place] = np.uint32(item & _LOW)
-    state.tails[place] = np.uint16((item >> _WORD) & _TAIL)
-
-
-@inner
-def is_item(state: State, place: int, item: np.uint64) -> bool:
-    """Whether that item stands there."""
-    low = np.uint64(state.items[place]) == item & _LOW
-    return bool(low and np.uint64(state.tails[place]) == (item >> _WORD) & _TAIL)
-
-
-@inner
-def same_item(state: State, place: int, other: int) -> bool:
-    """Whether the same item stands at two places."""
-    return bool(state.items[place] == state.items[other] and state.tails[place] == state.tails[other])
-
-
-@inner
 def take_blob(state: State, units: int) -> int:
     """A number of units of the arena; answers which is the first."""
     kind = size_class(units)
@@ -183,9 +135,9 @@ def get_number(data: Bytes, place: int) -> int:
 
 
 @compiled
-def room(state: State, predicted: int, heard: int, length: int, blob: int) -> bool:
+def room(state: State, predicted: int, heard: int, length: int, units: int) -> bool:
     """Whether a record can be taken in without growing anything: of a visit with so many predictions and so
-    much feedback, itself with `length` items and a blob of so many bytes. Where not, `needs` says what there
+    much feedback, itself with `length` items and so many units of blobs. Where not, `needs` says what there
     must be.
     """
     needs, pools = state.needs, state.pools
@@ -201,6 +153,8 @@ def room(state: State, predicted: int, heard: int, length: int, blob: int) -> bo
     )
     needs[LINKS] = many * (segments + 2) + heard + 8
     needs[SEEN] = many * (2 * segments + 4) + 2 * heard
+    needs[ITEMS] = size_of(length)
+    needs[BLOBS] = units
     for pool in range(ITEMS):
         if pools[pool, SPARE] < needs[pool] and pools[pool, USED] + needs[pool] > pools[pool, LENGTH]:
             return False
@@ -208,16 +162,18 @@ def room(state: State, predicted: int, heard: int, length: int, blob: int) -> bo
         return False
     if (pools[SEEN, USED] + needs[SEEN]) * 4 > len(state.seen) * 3:
         return False
-    needs[ITEMS] = size_of(length)
-    if state.free_items[size_class(length)] < 0 and pools[ITEMS, USED] + needs[ITEMS] > len(state.items):
-        return False
-    units = (blob + UNIT - 1) // UNIT + 1
-    needs[BLOBS] = size_of(units)
-    end = (pools[BLOBS, USED] + needs[BLOBS]) * UNIT
-    return bool(state.free_blobs[size_class(units)] >= 0 or end <= len(state.blobs))
+    return bool(
+        pools[ITEMS, USED] + needs[ITEMS] <= len(state.items)
+        and (pools[BLOBS, USED] + needs[BLOBS]) * UNIT <= len(state.blobs)
+    )
 
 
 NEVER = 1 << 62
+
+GROWTH = 8
+"""Tables grow by this part of their length: that costs next to nothing (`memory.py`), and maps, which cost
+what they could hold, double no sooner than they must.
+"""
 
 
 class Control(Protocol):
@@ -234,7 +190,7 @@ class Control(Protocol):
 
 
 class Tables:
-    """Allocates the arrays of a `State`, and makes them longer by half where compiled code finds no room."""
+    """Allocates the arrays of a `State`, and makes them longer where compiled code finds no room."""
 
     def __init__(self, control: Control) -> None:
         columns = {TABLES[pool]: Column(dtype, FIRST) for pool, dtype in DTYPES.items()}
@@ -243,13 +199,13 @@ class Tables:
             "items": Column("u4", FIRST),
             "tails": Column("u2", FIRST),
             "scores": Column("f4", FIRST),
-            "marks": Column("u1", FIRST),
             "blobs": Column("u1", FIRST * UNIT),
             "sums": Column("f8", FIRST, (control.slots,)),
             "buckets": Column("f8", FIRST, (control.bucketed, BUCKETS)),
         }
         self._columns = columns
         self._maps = {name: Column(SLOT, hashmap.size_for(FIRST)) for name in MAPS.values()}
+        self._maps["by_id"] = Column("u4", hashmap.size_for(FIRST))
         pools = np.zeros((RESOURCES, 4), np.int64)
         pools[:, FREE] = NONE
         pools[:, LENGTH] = FIRST
@@ -311,12 +267,25 @@ class Tables:
                 hashmap.move(self._maps[name].array, larger.array)
                 self._maps[name] = larger
                 self.state.put(name, larger.array)
+        self._widen_index()
+
+    def _widen_index(self) -> None:
+        """Ids are in the visits, so the old index is let go before there is a new one."""
+        visits = self.state.visits
+        if hashmap.fits(len(self._maps["by_id"])) >= len(visits):
+            return
+        self.state.drop("by_id")
+        del self._maps["by_id"]
+        larger = Column("u4", hashmap.size_for(len(visits)))
+        index.fill(larger.array, visits, int(self.state.pools[VISITS, USED]))
+        self._maps["by_id"] = larger
+        self.state.put("by_id", larger.array)
 
     def _lengthen(self, name: str, pool: int, need: int) -> None:
         length = len(self._columns[name])
         if need <= length:
             return
-        length = max(need, length + length // 2)
+        length = max(need, length + length // GROWTH)
         for each in (name, *BESIDE.get(pool, ())):
             self.state.drop(each)
             self._columns[each].lengthen(length)

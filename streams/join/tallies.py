@@ -12,22 +12,24 @@ import numpy as np
 from streams.compiled import inner
 from streams.join import sums
 from streams.join.cells import count, touch
-from streams.join.layout import LINKS, Floats, State
-from streams.join.tables import give, take
+from streams.join.facts import LISTED, OK, SCORED, SERVED, SLOW, TIMED, length_of, shape_of, shown_of
+from streams.join.hashmap import NONE
+from streams.join.items import (
+    CLICKED,
+    IMPRESSED,
+    LABELLED,
+    OVER,
+    PAIR,
+    POSITIVE,
+    PURCHASED,
+    RELEVANT,
+    heard_at,
+    marks_at,
+)
+from streams.join.layout import Floats, State
+from streams.join.lists import element, rest
 from streams.metrics.histogram import GAMMA, SMALLEST, ZERO
 from streams.metrics.scores import bin_of, tenth_of
-
-OK, TIMED, SLOW, SERVED, LISTED, SCORED = 1, 2, 4, 8, 16, 32
-"""Flags of a prediction: status ok; its latency counts; slower than `slow_ms`; no shadow; it has items;
-scores.
-"""
-DESCRIBED, NO_USER, NO_SURFACE, NO_SEGMENTS, NO_FEATURES = 64, 128, 256, 512, 1024
-"""A request has told what it lacks; what it lacks."""
-
-PAIR, CLICKED, PURCHASED, IMPRESSED, RELEVANT, LABELLED, POSITIVE, OVER = 1, 2, 4, 8, 16, 32, 64, 128
-"""Marks of an item: shown, first of its id, with a score in [0, 1]; what feedback said; score over the
-threshold.
-"""
 
 LATENCY, DELAY, POSITIVE_SCORES, NEGATIVE_SCORES, FEATURES = range(5)
 """Kinds of counters; of feature f the bins are `FEATURES` + 2f, its quality `FEATURES` + 2f + 1."""
@@ -54,27 +56,23 @@ def histogram_bin(value: float) -> int:
 @inner
 def sum_up(state: State, row: int, out: Floats) -> None:
     """All sums of a prediction, into `out`, shape (slots,)."""
-    prediction = state.predictions[row]
-    sum_up_of(state, row, prediction.items, prediction.items + prediction.shown, out)
+    sum_up_of(state, row, 0, shown_of(state, row), out)
 
 
 @inner
-def sum_up_at(state: State, row: int, place: int, out: Floats) -> None:
-    """As `sum_up`, but of what adds up item by item only what stands at `place`: feedback changes nothing
+def sum_up_at(state: State, row: int, rank: int, out: Floats) -> None:
+    """As `sum_up`, but of what adds up item by item only the item of this rank: feedback changes nothing
     else there, and slates can be long.
     """
-    prediction = state.predictions[row]
-    first, last = prediction.items, prediction.items + prediction.shown
-    if first <= place < last:
-        first, last = place, place + 1
+    if 0 <= rank < shown_of(state, row):
+        sum_up_of(state, row, rank, rank + 1, out)
     else:
-        last = first
-    sum_up_of(state, row, first, last, out)
+        sum_up_of(state, row, 0, 0, out)
 
 
 @inner
 def sum_up_of(state: State, row: int, first: int, last: int, out: Floats) -> None:
-    """As `sum_up`, but of what adds up item by item only items from place `first` on, up to `last`."""
+    """As `sum_up`, but of what adds up item by item only items from rank `first` on, up to `last`."""
     out[:] = 0.0
     prediction = state.predictions[row]
     flags = prediction.flags
@@ -106,16 +104,17 @@ def sum_up_of(state: State, row: int, first: int, last: int, out: Floats) -> Non
 @inner
 def _show(state: State, row: int, first: int, last: int, out: Floats) -> None:
     prediction = state.predictions[row]
+    heard = heard_at(state, row)
     impressed = 0
-    for i in range(first, last):
-        marks = state.marks[i]
+    for rank in range(first, last if heard >= 0 else first):
+        marks = marks_at(state, prediction.items + rank, rank, heard)
         out[sums.CLICKS] += (marks & CLICKED) != 0
         out[sums.CONVERSIONS] += (marks & PURCHASED) != 0
         impressed += (marks & IMPRESSED) != 0
-    if state.shapes[state.windows[prediction.window].entry].heard:
+    if state.shapes[shape_of(state, row)].heard:
         out[sums.IMPRESSIONS] = impressed
     elif prediction.flags & LISTED:
-        out[sums.IMPRESSIONS] = prediction.shown
+        out[sums.IMPRESSIONS] = shown_of(state, row)
 
 
 @inner
@@ -125,7 +124,7 @@ def _rank(state: State, row: int, out: Floats) -> None:
     over min(k, R).
     """
     prediction = state.predictions[row]
-    entry = state.windows[prediction.window].entry
+    entry = shape_of(state, row)
     relevant = state.answers[prediction.answers].relevant
     out[sums.RELEVANT] = relevant
     out[sums.RELEVANT_PREDICTIONS] = 1.0
@@ -134,9 +133,9 @@ def _rank(state: State, row: int, out: Floats) -> None:
     for j in range(cutoffs):
         most = max(most, state.cutoffs[entry, j])
         out[sums.RANKED + 5 * j + sums.PLACES] = state.cutoffs[entry, j]
-    hits = 0
-    for rank in range(prediction.length):
-        if not state.marks[prediction.items + rank] & RELEVANT:
+    heard, hits = heard_at(state, row), 0
+    for rank in range(length_of(state, row) if heard >= 0 else 0):
+        if not marks_at(state, prediction.items + rank, rank, heard) & RELEVANT:
             continue
         hits += 1
         if hits == 1:
@@ -163,12 +162,13 @@ def _rank(state: State, row: int, out: Floats) -> None:
 
 @inner
 def _classify(state: State, row: int, first: int, last: int, out: Floats) -> None:
-    labels = state.shapes[state.windows[state.predictions[row].window].entry].labels
-    for i in range(first, last):
-        marks = state.marks[i]
+    labels = state.shapes[shape_of(state, row)].labels
+    items, heard = state.predictions[row].items, heard_at(state, row)
+    for rank in range(first, last):
+        marks = marks_at(state, items + rank, rank, heard)
         if not marks & PAIR or (labels and not marks & LABELLED):
             continue
-        score = np.float64(state.scores[i])
+        score = np.float64(state.scores[items + rank])
         positive = (marks & (POSITIVE if labels else CLICKED)) != 0
         over = (marks & OVER) != 0
         sure = min(max(score if positive else 1.0 - score, _SURE), 1.0 - _SURE)
@@ -195,18 +195,18 @@ def add_all(state: State, cell: int, row: int) -> None:
     if prediction.flags & TIMED:
         count(state, cell, LATENCY, histogram_bin(prediction.latency_ms), 1)
     if prediction.flags & OK and prediction.flags & SERVED and prediction.flags & SCORED:
-        labels = state.shapes[state.windows[prediction.window].entry].labels
-        for i in range(prediction.items, prediction.items + prediction.shown):
-            marks = state.marks[i]
+        labels, heard = state.shapes[shape_of(state, row)].labels, heard_at(state, row)
+        for rank in range(shown_of(state, row)):
+            marks = marks_at(state, prediction.items + rank, rank, heard)
             if marks & PAIR and (not labels or marks & LABELLED):
                 positive = (marks & (POSITIVE if labels else CLICKED)) != 0
                 kind = POSITIVE_SCORES if positive else NEGATIVE_SCORES
-                count(state, cell, kind, bin_of(np.float64(state.scores[i])), 1)
+                count(state, cell, kind, bin_of(np.float64(state.scores[prediction.items + rank])), 1)
     if prediction.answers >= 0:
-        delay = state.answers[prediction.answers].delays
-        while delay >= 0:
-            count(state, cell, DELAY, state.links[delay].row, 1)
-            delay = state.links[delay].next
+        delays = state.answers[prediction.answers].delays
+        while delays != NONE:
+            count(state, cell, DELAY, element(state, delays) + ZERO, 1)
+            delays = rest(state, delays)
 
 
 @inner
@@ -231,20 +231,20 @@ def add_difference(state: State, row: int) -> None:
         state.after[slot] -= state.before[slot]
     prediction = state.predictions[row]
     _add(state, prediction.cell, prediction.bucket)
-    link = prediction.links
-    while link >= 0:
-        _add(state, state.links[link].row, prediction.bucket)
-        link = state.links[link].next
+    links = prediction.links
+    while links != NONE:
+        _add(state, element(state, links), prediction.bucket)
+        links = rest(state, links)
 
 
 @inner
 def count_everywhere(state: State, row: int, kind: int, bin_: int, by: int) -> None:
     """Adds to a bin of a histogram of all cells of a prediction."""
     count(state, state.predictions[row].cell, kind, bin_, by)
-    link = state.predictions[row].links
-    while link >= 0:
-        count(state, state.links[link].row, kind, bin_, by)
-        link = state.links[link].next
+    links = state.predictions[row].links
+    while links != NONE:
+        count(state, element(state, links), kind, bin_, by)
+        links = rest(state, links)
 
 
 @inner
@@ -255,27 +255,10 @@ def move_to(state: State, row: int, bucket: int) -> None:
     place = state.cells[cell].buckets
     if place >= 0 and bucket != prediction.bucket:
         sum_up(state, row, state.after)
-        slots = state.bucketed[state.windows[prediction.window].entry]
+        slots = state.bucketed[shape_of(state, row)]
         for j in range(len(slots)):
             if slots[j] >= 0:
                 state.buckets[place, j, prediction.bucket] -= state.after[slots[j]]
                 state.buckets[place, j, bucket] += state.after[slots[j]]
         touch(state, cell)
     prediction.bucket = bucket
-
-
-@inner
-def free_list(state: State, first: int) -> None:
-    """Frees a list of links."""
-    while first >= 0:
-        following = state.links[first].next
-        give(state.links, state.pools, LINKS, first)
-        first = following
-
-
-@inner
-def link_to(state: State, first: int, row: int) -> int:
-    """A list with one more element, in front; answers its new beginning."""
-    link = take(state.links, state.pools, LINKS)
-    state.links[link].row, state.links[link].next = row, first
-    return link

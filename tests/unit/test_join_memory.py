@@ -3,6 +3,8 @@ same; and records that are much of one thing.
 """
 
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -10,6 +12,7 @@ import pytest
 
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, Topic
 from streams.columns import Records
+from tests.bench import workload
 from tests.oracle.desk import NOON, PANE, SECOND, Desk
 from tests.oracle.log import Raw
 
@@ -119,6 +122,49 @@ def test_a_successor_does_not_say_again_what_was_closed_early() -> None:
     later.close()
     assert [pane for pane in later.emitted if pane.start == NOON] == before
     assert told(later, "predictions", "incomplete") == {"predictions": 3, "incomplete": 1}
+
+
+def test_a_pending_prediction_of_ten_items_with_a_fifth_of_a_click_takes_at_most_250_bytes() -> None:
+    desk, each = Desk(workload.policy(attribution={"window": "2h", "lateness": "1m"})), []
+    empty = desk.join.bytes
+    for first in range(0, 40_000, 2_000):
+        slates = workload.Slates(first, 2_000)
+        clicks = [click.event for click in slates.clicks()]
+        for topic, events in ((PREDICTIONS, slates.predictions()), (FEEDBACK, iter(clicks))):
+            rows = [Raw(first + i, event.ts, event.key, event.value) for i, event in enumerate(events)]
+            desk.join.read(topic, Records.of(rows))
+        each.append((desk.join.bytes - empty) / desk.join.pending)
+    assert desk.join.pending == 40_000
+    assert max(each[10:]) < 250  # before, the panes themselves weigh more
+
+
+FREED = """
+import numpy as np
+from pathlib import Path
+from streams.join import heap
+
+MIB = 1 << 20
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // MIB
+
+heap.give_back()
+larger = np.ones(30 * MIB, np.uint8)
+del larger
+before = resident()
+blocks = [np.ones(8 * MIB, np.uint8) for _ in range(8)]
+behind = np.ones(MIB // 2, np.uint8)
+held = resident()
+del blocks
+print(held - before, resident() - before)
+"""
+
+
+def test_what_is_allocated_for_a_moment_is_given_back_though_larger_blocks_were_freed_before() -> None:
+    printed = subprocess.run([sys.executable, "-c", FREED], check=True, capture_output=True, text=True).stdout
+    held, left = map(int, printed.split())
+    assert held >= 64
+    assert left < 4
 
 
 # Much of one thing. Bounds are ten times what was measured, so that only work that grows faster than the

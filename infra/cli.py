@@ -48,12 +48,16 @@ COMMANDS = {
         Command(
             "streams", "run the stages: join events, judge releases, store metrics", "infra.commands.streams"
         ),
+        Command("model", "add, list, check and convert the versions to be served", "infra.commands.model"),
         Command("serve", "run a serving worker over a folder of models", "infra.commands.serve"),
         Command("policy", "check, publish and show what is watched and decided", "infra.commands.policy"),
         Command("release", "start, steer and follow the release of a version", "infra.commands.release"),
+        Command("silence", "keep alerts from being sent for a while", "infra.commands.silence"),
         Command("profile", "make the reference that drift is measured against", "infra.commands.profile"),
+        Command("replay", "what would have happened? Recorded events, again", "infra.commands.replay"),
         Command("check", "is everything reachable and as it should be?", "infra.commands.check"),
         Command("schema", "export the records' JSON Schemas", "infra.commands.schema"),
+        Command("dashboards", "export Grafana's dashboards", "infra.commands.dashboards"),
     )
 }
 

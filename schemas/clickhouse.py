@@ -272,6 +272,7 @@ ACKS = Table(
         _optional("status", TEXT),
         Column("loaded", "Array(String)", "record.loaded", _array),
         _optional("error", TEXT),
+        Column("available", "Array(String)", "record.available", _array),
         TOPIC_PARTITION,
         TOPIC_OFFSET,
     ),
@@ -291,6 +292,7 @@ COMMANDS = Table(
         _optional("version", TEXT),
         _optional("mode", TEXT),
         _optional("reason", TEXT),
+        _optional("generation", COUNT),
         TOPIC_OFFSET,
     ),
     order_by=("model", "ts", "command_id"),
@@ -329,6 +331,25 @@ SAMPLES = Table(
     partition_by="toYYYYMM(ts)",
 )
 
+SILENCES = Table(
+    "silences_log",
+    topics.SILENCES,
+    (
+        _column("model", WORD),
+        _column("silence_id", TEXT),
+        _column("ts", TIME),
+        _column("ends_at", TIME),
+        _column("actor", TEXT),
+        _column("reason", TEXT),
+        _optional("rule", TEXT),
+        Column("labels", WORDS, "record.labels", _map),
+        _optional("ended_by", TEXT),
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "silence_id"),
+    version="topic_offset",
+)
+
 DEAD_LETTERS = Table(
     "dead_letters_log",
     topics.DEAD_LETTERS,
@@ -361,7 +382,20 @@ PROGRESS = Table(
 )
 """How far each source partition is, by partition of `metrics.panes`."""
 
-TABLES = (PANES, PROFILES, DRIFT, ALERTS, RELEASES, ACKS, COMMANDS, POLICIES, SAMPLES, DEAD_LETTERS, PROGRESS)
+TABLES = (
+    PANES,
+    PROFILES,
+    DRIFT,
+    ALERTS,
+    RELEASES,
+    ACKS,
+    COMMANDS,
+    POLICIES,
+    SAMPLES,
+    SILENCES,
+    DEAD_LETTERS,
+    PROGRESS,
+)
 """All tables, in the order in which a block of rows is inserted: progress after the panes that it speaks
 of."""
 
@@ -376,6 +410,7 @@ BY_RECORD: dict[type[msgspec.Struct], Table] = {
     records.CommandRecord: COMMANDS,
     records.PolicyRecord: POLICIES,
     records.Sample: SAMPLES,
+    records.Silence: SILENCES,
     records.DeadLetter: DEAD_LETTERS,
 }
 """Where each type of record is kept."""

@@ -112,15 +112,49 @@ AUTO = Maturity(-1)
 
 
 class Baseline(Part, frozen=True):
-    """What a metric is held against, and how many robust sigmas away it may be."""
+    """What a metric is held against, and how many robust sigmas away it may be. `over`: how much of the past
+    the sigma is taken from, and the reference too where it is `moving`; a day where absent.
+    """
 
     of: Literal["stable", "1d", "7d", "moving"]
     sigmas: Positive = 4.0
+    over: Duration | None = None
+
+
+class BurnRate(Part, frozen=True):
+    """How fast an error budget may be used up: `factor` times as fast as `objective` (the share of good
+    events that is promised) allows, in each of `windows`, the longest first.
+
+    B. Beyer and others, The Site Reliability Workbook, 2018, chapter 5.
+    """
+
+    objective: Annotated[float, Meta(gt=0, lt=1)]
+    factor: Positive
+    windows: tuple[Duration, ...]
+
+
+class Impact(Part, frozen=True):
+    """What makes drift matter: that `metric` is worse by a fraction of its `baseline`. There is an alert of
+    this severity then, beside the rule's own.
+    """
+
+    metric: Name
+    worse_by: Annotated[float, Meta(ge=0)] = 0.05
+    baseline: Baseline = Baseline(of="moving", sigmas=3.0)
+    severity: Name = "page"
+
+
+LIMITS = ("above", "below", "outside", "baseline", "burn_rate", "no_data")
+"""A rule has exactly one of these."""
+LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+"""The name of a label, in Prometheus and in Alertmanager."""
 
 
 class Rule(Part, frozen=True, rename={"hold": "for"}):
-    """One alert rule: exactly one of `above`, `below`, `outside`, `baseline`; `for` is a duration or
-    votes.
+    """One alert rule: exactly one of `LIMITS`; `for` is a duration or votes.
+
+    `clear`: only beyond this is it resolved; two numbers beside `outside`, sigmas beside `baseline`, a factor
+    beside `burn_rate`. `labels` are added to the alert's; `summary` and `runbook` are annotations.
     """
 
     name: Name
@@ -130,10 +164,16 @@ class Rule(Part, frozen=True, rename={"hold": "for"}):
     below: float | None = None
     outside: tuple[float, float] | None = None
     baseline: Baseline | None = None
+    burn_rate: BurnRate | None = None
+    no_data: Duration | None = None
     window: Duration = Duration(60_000)
     hold: Hold = Hold(0)
-    clear: float | None = None
+    clear: float | tuple[float, float] | None = None
+    impact: Impact | None = None
     severity: str = "warning"
+    labels: dict[str, str] = {}
+    summary: str | None = None
+    runbook: str | None = None
 
 
 class Step(Part, frozen=True, rename={"hold": "for"}):
@@ -161,8 +201,35 @@ class Success(Part, frozen=True):
     better_by: float
 
 
+class ShadowLimit(Part, frozen=True):
+    """What of a shadow is worth an alert: exactly one of `worse_by` (a fraction of stable's value, in the
+    metric's bad direction), `differs_by` (a fraction of it, either way), `above`, `below` (absolute).
+    """
+
+    metric: Name
+    worse_by: Annotated[float, Meta(ge=0)] | None = None
+    differs_by: Annotated[float, Meta(ge=0)] | None = None
+    above: float | None = None
+    below: float | None = None
+
+
+SHADOW_LIMITS = ("worse_by", "differs_by", "above", "below")
+"""A shadow's limit has exactly one of these."""
+
+
+class ShadowPolicy(Part, frozen=True):
+    """How a shadow is held against the stable version: nothing is said of less than `min_samples`
+    predictions of either.
+    """
+
+    min_samples: Cutoff = 1000
+    limits: tuple[ShadowLimit, ...] = ()
+
+
 class ReleasePolicy(Part, frozen=True):
-    """How a release goes: steps, tests, time limits."""
+    """How a release goes: steps, tests, time limits. `dry_run`: it is judged and reported, but the judge
+    moves nothing by itself.
+    """
 
     steps: tuple[Step, ...] = ()
     min_samples: Cutoff = 1000
@@ -175,6 +242,8 @@ class ReleasePolicy(Part, frozen=True):
     watch_after: Duration = Duration(86_400_000)
     watch_weight: Share = 0.02
     ack_deadline: Duration = Duration(10_000)
+    dry_run: bool = False
+    shadow: ShadowPolicy = ShadowPolicy()
 
 
 class Policy(Part, frozen=True):
@@ -271,10 +340,15 @@ def mistakes(policy: Policy) -> list[tuple[str, str]]:
             if value in values[:i]
         ]
     for i, rule in enumerate(policy.rules):
-        limits = [n for n in ("above", "below", "outside", "baseline") if getattr(rule, n) is not None]
+        limits = [name for name in LIMITS if getattr(rule, name) is not None]
         if len(limits) != 1:
             got = ", ".join(limits) or "none"
-            found.append((f"$.rules[{i}]", f"Expected one of above, below, outside, baseline, got `{got}`"))
+            found.append((f"$.rules[{i}]", f"Expected one of {', '.join(LIMITS)}, got `{got}`"))
+        found += [
+            (f"$.rules[{i}].labels.{name}", f"Expected a label name such as `team`, got `{name}`")
+            for name in rule.labels
+            if not LABEL.fullmatch(name)
+        ]
         votes = rule.hold.votes
         if votes is not None and votes.at_least > votes.of:
             expected = f"Expected at_least to be at most of ({votes.of}), got `{votes.at_least}`"
@@ -289,6 +363,12 @@ def mistakes(policy: Policy) -> list[tuple[str, str]]:
             found.append(
                 (f"$.release.guardrails[{i}]", f"Expected one of worse_by, above, below, got `{got}`")
             )
+    for i, limit in enumerate(release.shadow.limits):
+        limits = [n for n in SHADOW_LIMITS if getattr(limit, n) is not None]
+        if len(limits) != 1:
+            got = ", ".join(limits) or "none"
+            expected = f"Expected one of {', '.join(SHADOW_LIMITS)}, got `{got}`"
+            found.append((f"$.release.shadow.limits[{i}]", expected))
     weights = [step.weight for step in release.steps]
     if weights != sorted(weights):
         found.append(("$.release.steps", f"Expected weights that grow, got `{weights}`"))

@@ -24,6 +24,7 @@ YEAR_2000 = 946_684_800_000
 YEAR_2300 = 10_413_792_000_000
 LARGEST = (1 << 63) - 1
 DAY = 86_400_000
+LONGEST_SILENCE = 30 * DAY
 
 Time = Annotated[
     int, Meta(ge=YEAR_2000, lt=YEAR_2300, description="Epoch milliseconds, UTC; not before the year 2000.")
@@ -122,7 +123,9 @@ class PolicyRecord(Record):
 
 
 class CommandRecord(Record):
-    """`control.commands`: what an operator asks of a release."""
+    """`control.commands`: what an operator asks of a release. `generation`: it is meant for the release
+    record with this number, and to be refused if another one stands.
+    """
 
     model: Name
     ts: Time
@@ -132,6 +135,7 @@ class CommandRecord(Record):
     version: str | None = None
     mode: Mode | None = None
     reason: str | None = None
+    generation: Count | None = None
 
 
 class Release(Record, omit_defaults=False):
@@ -155,7 +159,9 @@ class Release(Record, omit_defaults=False):
 
 
 class Ack(Record):
-    """`control.acks`: a worker's word on a generation, or that it is alive."""
+    """`control.acks`: a worker's word on a generation, or that it is alive. `available`: the versions that it
+    could load, as far as it knows.
+    """
 
     model: Name
     worker: Name
@@ -165,6 +171,7 @@ class Ack(Record):
     status: Literal["applied", "loading", "failed"] | None = None
     loaded: list[str] | None = None
     error: str | None = None
+    available: list[str] | None = None
 
 
 class Alert(Record, omit_defaults=False):
@@ -184,6 +191,26 @@ class Alert(Record, omit_defaults=False):
     threshold: float | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+
+
+class Silence(Record):
+    """`control.silences` (key: model/silence_id): alerts that are recorded, but not sent, from `ts` to
+    `ends_at`.
+
+    Those of `model` (empty: those that are about none), of `rule` where it is given, that have all `labels`
+    (`severity` counts as one). The last record of an id holds; one that somebody has ended early says who, in
+    `ended_by`.
+    """
+
+    model: str
+    silence_id: Name
+    ts: Time
+    ends_at: Time
+    actor: Name
+    reason: Name
+    rule: str | None = None
+    labels: dict[str, str] | None = None
+    ended_by: str | None = None
 
 
 class DeadLetter(Record):
@@ -394,6 +421,7 @@ TYPES: dict[Topic, Any] = {
     topics.COMMANDS: CommandRecord,
     topics.RELEASES: Release,
     topics.ACKS: Ack,
+    topics.SILENCES: Silence,
     topics.DEAD_LETTERS: DeadLetter,
 }
 
@@ -408,6 +436,7 @@ Timed = (
     | Release
     | Ack
     | Profile
+    | Silence
     | DeadLetter
 )
 """The records that have a `ts`."""
@@ -417,7 +446,18 @@ def problem(record: Timed, timestamp: int) -> str | None:
     """What is wrong with a decoded record beyond its types, or None. `timestamp` is Kafka's, in ms."""
     if record.ts > timestamp + DAY:
         return f"ts: found {record.ts}, expected at most a day after the Kafka timestamp {timestamp}"
+    if isinstance(record, Silence):
+        return _span(record)
     return _lengths(record) if isinstance(record, Prediction) else None
+
+
+def _span(record: Silence) -> str | None:
+    if record.ends_at <= record.ts:
+        return f"ends_at: found {record.ends_at}, expected later than ts {record.ts}"
+    if record.ends_at > record.ts + LONGEST_SILENCE:
+        days = (record.ends_at - record.ts) / DAY
+        return f"ends_at: found {days:.1f} days after ts, expected at most {LONGEST_SILENCE // DAY}"
+    return None
 
 
 def _lengths(record: Prediction) -> str | None:

@@ -2,9 +2,9 @@
 from here.
 
 Read from `headgate.toml` in the working directory, then from `HEADGATE_KAFKA` (`host:port,…`),
-`HEADGATE_CLICKHOUSE` (`http://host:port`), `HEADGATE_KAFKA_PASSWORD`, `HEADGATE_CLICKHOUSE_PASSWORD` and
-`HEADGATE_HEALTH` (`host:port`, or `off`), the later the stronger. Not for what is measured or decided: that
-is a policy (`policies.py`).
+`HEADGATE_CLICKHOUSE` (`http://host:port`), `HEADGATE_KAFKA_PASSWORD`, `HEADGATE_CLICKHOUSE_PASSWORD`,
+`HEADGATE_HEALTH` (`host:port`, or `off`) and those of `receivers.VARIABLES`, the later the stronger. Not for
+what is measured or decided: that is a policy (`policies.py`).
 """
 
 import os
@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from schemas import links, receivers
 from schemas.errors import HeadgateError
+from schemas.receivers import Notify
 
 FILE = Path("headgate.toml")
 
@@ -168,6 +170,30 @@ class Streams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return host.strip("[]"), int(port) + number if int(port) else 0
 
 
+class Signing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may steer serving. `keys`: the file with the keys (`schemas.signing.keyring`); without one, and
+    without keys in the environment, nothing is signed. `required`: unsigned control records are refused; off
+    only while signing is introduced.
+    """
+
+    keys: str = ""
+    required: bool = True
+
+
+class Grafana(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where people look. `url`: a link to a dashboard, in which {model}, {version}, {from} and {to} are
+    filled in, as in `https://grafana/d/headgate?var-model={model}&from={from}&to={to}`; decisions and alerts
+    have it. Empty: they have none.
+    """
+
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        found = links.mistake(self.url)
+        if found is not None:
+            raise ValueError(f"url: {found}")
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of `headgate.toml`."""
 
@@ -175,6 +201,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clickhouse: ClickHouse = ClickHouse()
     topics: Topics = Topics()
     streams: Streams = Streams()
+    signing: Signing = Signing()
+    notify: Notify = Notify()
+    grafana: Grafana = Grafana()
 
     def environment(self) -> dict[str, str]:
         """The variables that hand these endpoints and their passwords to a child process; an empty password
@@ -185,6 +214,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "HEADGATE_KAFKA_PASSWORD": self.kafka.sasl_password,
             "HEADGATE_CLICKHOUSE": self.clickhouse.url,
             "HEADGATE_CLICKHOUSE_PASSWORD": self.clickhouse.password,
+            **{name: getattr(self.notify, field) for field, name in receivers.VARIABLES.items()},
+            "HEADGATE_ALERTMANAGER": ",".join(self.notify.alertmanagers),
         }
 
 
@@ -208,7 +239,11 @@ def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Settings
     streams = _override(streams, environ, health="HEADGATE_HEALTH")
     _check(kafka, clickhouse)
     _check_health(streams.health)
-    return msgspec.structs.replace(settings, kafka=kafka, clickhouse=clickhouse, streams=streams)
+    notify = _override(settings.notify, environ, **receivers.VARIABLES)
+    receivers.check(notify)
+    return msgspec.structs.replace(
+        settings, kafka=kafka, clickhouse=clickhouse, streams=streams, notify=notify
+    )
 
 
 def _override(section: Section, environ: Mapping[str, str], **variables: str) -> Section:

@@ -1,5 +1,7 @@
 """The topics: what each is called, what keys it, how long it keeps its records. The contract's section 2 as a
-table, and one beside it: `metrics.drift`, between judge and sink, is internal as `metrics.panes` is.
+table, and three beside it that are internal as `metrics.panes` is: `metrics.drift`, between judge and sink,
+`control.rules`, what the judge's rules remember, and `alerts.open`, which the notify stage keeps for its
+successor.
 
 Creating them is `infra/topics.py`'s work; this file touches no broker.
 """
@@ -19,13 +21,22 @@ class Cleanup(StrEnum):
     KEEP = "keep"
 
 
+BUSY = {"segment.bytes": str(16 << 20), "min.cleanable.dirty.ratio": "0.1"}
+"""For a compacted topic that is written every few seconds: what a start reads of it stays small, for it is
+compacted soon.
+"""
+
+
 class Topic(msgspec.Struct, frozen=True):
-    """One topic of the contract. `event` topics share one partition count, the model-keyed ones another."""
+    """One topic of the contract. `event` topics share one partition count, the model-keyed ones another.
+    `busy` ones are compacted in small pieces.
+    """
 
     name: str
     key: str
     cleanup: Cleanup
     event: bool = False
+    busy: bool = False
 
     def full_name(self, settings: Topics) -> str:
         """The name on the broker, with the configured prefix."""
@@ -40,7 +51,7 @@ class Topic(msgspec.Struct, frozen=True):
         recorded, old times.
         """
         if self.cleanup is Cleanup.COMPACT:
-            return {"cleanup.policy": "compact"}
+            return {"cleanup.policy": "compact"} | (BUSY if self.busy else {})
         if self.cleanup is Cleanup.KEEP or forever:
             return {"cleanup.policy": "delete", "retention.ms": "-1"}
         return {"cleanup.policy": "delete"}
@@ -58,7 +69,10 @@ PROFILES = Topic("control.profiles", "model/version", Cleanup.COMPACT)
 COMMANDS = Topic("control.commands", "model", Cleanup.DELETE)
 RELEASES = Topic("control.releases", "model", Cleanup.COMPACT)
 ACKS = Topic("control.acks", "model", Cleanup.DELETE)
-EVIDENCE = Topic("control.evidence", "model", Cleanup.COMPACT)
+EVIDENCE = Topic("control.evidence", "model", Cleanup.COMPACT, busy=True)
+RULES = Topic("control.rules", "model/series/chunk", Cleanup.COMPACT)
+SILENCES = Topic("control.silences", "model/silence_id", Cleanup.COMPACT)
+OPEN_ALERTS = Topic("alerts.open", "labels' fingerprint", Cleanup.COMPACT)
 DEAD_LETTERS = Topic("dead.letters", "the bad record's key", Cleanup.DELETE)
 
 EVENTS = (REQUESTS, PREDICTIONS, FEEDBACK)
@@ -74,5 +88,8 @@ ALL = (
     RELEASES,
     ACKS,
     EVIDENCE,
+    RULES,
+    SILENCES,
+    OPEN_ALERTS,
     DEAD_LETTERS,
 )

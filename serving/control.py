@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 from confluent_kafka import KafkaException
 
-from schemas import topics
+from schemas import signing, topics
 from schemas.errors import HeadgateError
 from schemas.policies import Policy
 from schemas.records import ENCODER, Ack, Codec, Release
@@ -76,6 +76,8 @@ class Control(threading.Thread):
         self._releases = Releases(repository, self._load, self._acknowledge)
         self._timeline = Timeline()
         self._codec: Codec[Release] = Codec(Release)
+        self._keys = signing.keyring(settings.signing)
+        self._available: dict[str, list[str]] = {}
         self._profiles_sent: set[tuple[str, str]] = set()
         self._next_beat = self._next_glance = 0.0
         self.models: Sequence[str] = ()
@@ -156,7 +158,11 @@ class Control(threading.Thread):
                 "control.releases, partition %d, offset %d: ignored: %s", entry.partition, entry.offset, error
             )
             return
-        self._releases.take(release)
+        mistake = self._keys.mistake(entry.value, entry.headers)
+        if mistake is None:
+            self._releases.take(release)
+        else:
+            self._releases.refuse(release, mistake)
 
     def _take_policy(self, entry: Entry) -> None:
         try:
@@ -175,6 +181,10 @@ class Control(threading.Thread):
             self._take_policy(entry)
         found = self._repository.models()
         self.models = [model for model in self._only if model in found] if self._only else found
+        available = {model: self._repository.versions(model) for model in self.models}
+        if available != self._available:
+            self._available = available
+            self._next_beat = now  # whoever starts a version that has just come need not wait for it
         if self._outage.suspected:
             self._look_for_kafka(policies)
 
@@ -202,6 +212,7 @@ class Control(threading.Thread):
                     kind="heartbeat",
                     generation=generation,
                     loaded=versions,
+                    available=self._available.get(model, []),
                 )
             )
 

@@ -48,6 +48,7 @@ class _Model:
         self.loading: dict[str, Future[Runtime]] = {}
         self.attempts: dict[str, Attempt] = {}
         self.last: Word | None = None
+        self.refused: str | None = None
 
 
 def versions(release: Release) -> list[str]:
@@ -77,6 +78,15 @@ class Releases:
         model.wanted = release
         return True
 
+    def refuse(self, release: Release, reason: str) -> None:
+        """Says that `release` is not to be trusted; what is in force serves on. Of old ones nothing is said:
+        the topic may hold them from before.
+        """
+        model = self._models.setdefault(release.model, _Model())
+        if model.wanted is None or release.generation > model.wanted.generation:
+            model.refused = f"generation {release.generation} is refused: {reason}"
+            self._tell(model, release, "failed", model.refused)
+
     def step(self, served: Iterable[str]) -> bool:
         """Brings the `served` models nearer to what is wanted; never waits. Answers whether something is
         still being loaded."""
@@ -93,7 +103,9 @@ class Releases:
         """How a model is served now."""
         model = self._models.get(name)
         if model is None or model.wanted is None:
-            return Unready(f"no release of model {name} yet: headgate release start {name} VERSION")
+            refused = None if model is None else model.refused
+            start = f"headgate release start {name} VERSION"
+            return Unready(f"no release of model {name} yet{f' ({refused})' if refused else ''}: {start}")
         if model.state is None:
             return Unready(
                 f"generation {model.wanted.generation} of model {name} is being loaded", model.wanted

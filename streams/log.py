@@ -146,11 +146,11 @@ class Follower:
         """Notes a record until it is answered, or that a partition is read to its end."""
         error = message.error()
         if error is None:
-            entry = _entry(message)
+            entry = entry_of(message)
             self._read.append(entry)
             self._positions[entry.partition] = entry.offset + 1
         elif error.code() == KafkaError._PARTITION_EOF:  # it may lie behind a transaction's marker
-            end = _entry(message)
+            end = entry_of(message)
             self._positions[end.partition] = max(self._positions[end.partition], end.offset)
 
     def _ends(self, timeout: float) -> dict[int, int]:
@@ -182,7 +182,8 @@ class Follower:
         return low, high
 
 
-def _entry(message: Message) -> Entry:
+def entry_of(message: Message) -> Entry:
+    """What a client's message says."""
     partition, offset = message.partition(), message.offset()
     assert partition is not None and offset is not None  # every message that a consumer hands over has both
     pairs = message.headers() or []
@@ -233,7 +234,7 @@ class Output:
         self,
         topic: Topic,
         key: str | bytes | None,
-        value: bytes,
+        value: bytes | None,
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
         timestamp: int | None = None,

@@ -14,6 +14,7 @@ STAGES: Mapping[str, str] = {
     "join": "streams.join.stage:JoinStage",
     "judge": "streams.judge.stage:JudgeStage",
     "sink": "streams.sink:SinkStage",
+    "notify": "streams.notify.stage:NotifyStage",
 }
 """Module and class of each; the class is called with the settings."""
 
@@ -23,6 +24,23 @@ def require_known(names: Iterable[str]) -> None:
     for name in names:
         if name not in STAGES:
             raise HeadgateError(f"no stage is called {name!r}; expected {', '.join(STAGES)}")
+
+
+NOBODY_TO_NOTIFY = (
+    "no receiver of alerts is configured: name one under [notify] in headgate.toml, or set "
+    "HEADGATE_ALERTMANAGER or HEADGATE_WEBHOOK"
+)
+
+
+def default(settings: Settings) -> list[str]:
+    """The stages that run where none is named: all that have something to do."""
+    return [name for name in STAGES if name != "notify" or settings.notify.configured]
+
+
+def require_work(names: Iterable[str], settings: Settings) -> None:
+    """Raises `HeadgateError` for a named stage that would have nothing to do."""
+    if "notify" in names and not settings.notify.configured:
+        raise HeadgateError(f"stage notify: {NOBODY_TO_NOTIFY}")
 
 
 def number(stage: str) -> int:

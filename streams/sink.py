@@ -30,6 +30,7 @@ from schemas.records import (
     Profile,
     Release,
     Sample,
+    Silence,
     problem,
 )
 from schemas.settings import Settings
@@ -51,6 +52,7 @@ TOPICS = (
     topics.POLICIES,
     topics.PROFILES,
     topics.SAMPLES,
+    topics.SILENCES,
     topics.DEAD_LETTERS,
 )
 
@@ -170,6 +172,8 @@ class SinkStage:
 
     def _gather(self, partition: TopicPartition, record: Record) -> None:
         """Adds a record's row to the block, or sends a dead letter."""
+        if record.value is None and partition.topic == topics.SILENCES.name:
+            return  # a tombstone: followers may forget the silence; its history stays
         try:
             decoded = self._codecs[partition.topic].decode(record.value)
             _require_sane_time(decoded, record.timestamp)
@@ -250,7 +254,7 @@ class SinkStage:
 def _require_sane_time(record: msgspec.Struct, timestamp: int) -> None:
     """Raises ValueError where `ts` is more than a day after Kafka's timestamp, for what others than stages
     write."""
-    if isinstance(record, Sample | CommandRecord | PolicyRecord | Profile | Release | Ack):
+    if isinstance(record, Sample | CommandRecord | PolicyRecord | Profile | Release | Ack | Silence):
         found = problem(record, timestamp)
         if found is not None:
             raise ValueError(found)

@@ -144,17 +144,22 @@ def _in_words(status: int) -> str:
 
 
 def children(names: Sequence[str], settings: Settings) -> dict[str, Child]:
-    """The processes of the named stages; of all where none is named. Raises `HeadgateError` for a name that
-    is no stage's."""
+    """The processes of the named stages; where none is named, of all that have something to do. Raises
+    `HeadgateError` for a name that is no stage's, or a named stage without anything to do."""
     registry.require_known(names)
+    registry.require_work(names, settings)
     command = [sys.executable, "-m", "streams.worker"]
     text = msgspec.json.encode(settings)
-    return {name: Child([*command, name, str(os.getpid())], text) for name in names or registry.STAGES}
+    return {
+        name: Child([*command, name, str(os.getpid())], text) for name in names or registry.default(settings)
+    }
 
 
 def run(names: Sequence[str], settings: Settings) -> int:
-    """Runs the named stages (all where none is named) until SIGINT or SIGTERM; answers the exit status of
-    `headgate streams`."""
+    """Runs the named stages (where none is named, all that have something to do) until SIGINT or SIGTERM;
+    answers the exit status of `headgate streams`."""
+    if not names and not settings.notify.configured:
+        print(f"notify does not run: {registry.NOBODY_TO_NOTIFY}", file=sys.stderr, flush=True)
     asyncio.run(_run_until_told(children(names, settings)))
     return 0
 

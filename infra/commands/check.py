@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from infra.commands import check_clickhouse, check_groups, check_policies, check_topics, kafka
+from infra.commands import (
+    check_clickhouse,
+    check_groups,
+    check_policies,
+    check_receivers,
+    check_signing,
+    check_topics,
+    kafka,
+)
 from infra.commands.finding import Finding, State, ok, wrong
 from infra.commands.output import print_json
 from schemas.errors import HeadgateError
@@ -18,9 +26,9 @@ STYLES = {State.OK: "green", State.NOTE: "cyan", State.WRONG: "bold red"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Nothing but the form of the answer."""
     parser.description = (
-        "Asks Kafka and ClickHouse whether everything is there and as it should be: topics, tables,\n"
-        "policies, who reads and how far. One line each; what is wrong says what to do, and the exit\n"
-        "status is then 1."
+        "Asks Kafka, ClickHouse and the receivers of alerts whether everything is there and as it should\n"
+        "be: topics, tables, policies, who reads and how far. One line each; what is wrong says what to\n"
+        "do, and the exit status is then 1."
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -41,6 +49,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def _findings(settings: Settings) -> Iterator[Finding]:
     yield from _kafka(settings)
     yield from check_clickhouse.check(settings)
+    yield from check_receivers.check(settings)
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
@@ -52,6 +61,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             yield from check_topics.check(settings, broker, check_policies.longest(settings, broker))
             yield from check_policies.check(settings, broker)
             yield from check_groups.check(settings, broker)
+            yield from check_signing.check(settings)
     except HeadgateError as error:
         text, _, remedy = (
             str(error).removeprefix(f"Kafka at {settings.kafka.brokers}").lstrip(": ").partition("; ")

@@ -26,7 +26,7 @@ SERVING = "serve"
 def check(settings: Settings, broker: Broker) -> Iterator[Finding]:
     """A finding a stage, one for the workers of a whole repository, and one about the join's progress."""
     existing = broker.cluster().partitions
-    for name in registry.STAGES:
+    for name in registry.default(settings):
         yield _group(broker, existing, name, registry.group(name, settings), registry.reads(name), settings)
     yield _group(broker, existing, SERVING, group_of(settings, ()), (topics.REQUESTS,), settings)
     if topics.PANES.full_name(settings.topics) in existing:

@@ -1,6 +1,7 @@
 """How commands write: JSON for programs, times and durations for people."""
 
 import sys
+from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 
 import msgspec
@@ -37,3 +38,22 @@ def ago(milliseconds: int) -> str:
 def duration(text: str) -> float:
     """A command line's duration (`30s`, `2m`), in seconds. Raises ValueError for what is none."""
     return Duration.parse(text) / 1_000
+
+
+def milliseconds(text: str) -> int:
+    """A command line's duration (`30s`, `2h`), in ms, as `argparse` wants it told that it is none."""
+    try:
+        return int(Duration.parse(text))
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def time(text: str) -> int:
+    """Epoch ms of an ISO 8601 time, UTC where it does not say; `argparse` is told where it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"Expected a time such as 2026-02-01T12:00, got `{text}`") from error
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    return round(found.timestamp() * 1_000)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from infra.commands import kafka
+from infra.commands import kafka, release_verify
 from infra.commands.output import ago, duration, print_json
 from infra.commands.release_panel import panel
 from infra.commands.release_view import Status, View
-from schemas import topics
+from schemas import signing, topics
 from schemas.errors import HeadgateError
 from schemas.records import ENCODER, CommandRecord, Release
 from schemas.settings import Settings
@@ -35,7 +35,15 @@ ACTIONS = {
 }
 
 
-NEEDED = (topics.POLICIES, topics.COMMANDS, topics.RELEASES, topics.ACKS, topics.EVIDENCE)
+NEEDED = (
+    topics.POLICIES,
+    topics.COMMANDS,
+    topics.RELEASES,
+    topics.ACKS,
+    topics.EVIDENCE,
+    topics.ALERTS,
+    topics.SILENCES,
+)
 
 
 class Outcome(msgspec.Struct):
@@ -64,6 +72,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--actor", default=kafka.default_actor(), help="who does it; default: %(default)s"
         )
+        action.add_argument(
+            "--generation",
+            type=_generation,
+            metavar="N",
+            help="refuse unless this generation stands, as `release status` shows it",
+        )
         action.add_argument("--wait", action="store_true", help="until every live worker has applied it")
         action.add_argument(
             "--timeout",
@@ -83,6 +97,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
                 action="store_true",
                 help="without the judge: when it is down, or must not be waited for",
             )
+    verify = actions.add_parser(
+        "verify",
+        help="make every decision again from the log, and compare",
+        description=release_verify.DESCRIPTION,
+        formatter_class=parser.formatter_class,
+        allow_abbrev=False,
+    )
+    verify.add_argument("model", metavar="MODEL")
+    verify.add_argument("--json", action="store_true", help="print JSON")
     status = actions.add_parser("status", help="what stands, and who has acknowledged it", allow_abbrev=False)
     status.add_argument("model", metavar="MODEL")
     status.add_argument("--watch", action="store_true", help="until Ctrl-C")
@@ -94,11 +117,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Does the named action."""
     with kafka.connected(settings, *NEEDED):
+        if arguments.action == "verify":
+            return release_verify.run(settings, arguments)
         if arguments.action == "status":
             return _watch(settings, arguments) if arguments.watch else _status(settings, arguments)
         if arguments.action == "rollback" and arguments.force:
             return _force(settings, arguments)
         return _command(settings, arguments)
+
+
+def _generation(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number, as `status` shows it")
+    return int(text)
 
 
 def _about_version(action: str) -> str:
@@ -119,6 +150,7 @@ def _command(settings: Settings, arguments: argparse.Namespace) -> int:
         version=arguments.version,
         mode="shadow" if arguments.action == "start" and arguments.shadow else None,
         reason=arguments.reason,
+        generation=arguments.generation,
     )
     deadline = time.monotonic() + arguments.timeout
     if not arguments.wait:
@@ -149,6 +181,10 @@ def _force(settings: Settings, arguments: argparse.Namespace) -> int:
         raise HeadgateError(
             f"rollback --force: found the version {arguments.version}, expected none; "
             "it goes back to the one before"
+        )
+    if arguments.generation is not None:
+        raise HeadgateError(
+            "rollback --force: found --generation, expected none: it is for when nothing must be in the way"
         )
     deadline = time.monotonic() + arguments.timeout
     release = force_rollback(settings, arguments.model, arguments.actor, arguments.reason, _now())
@@ -238,7 +274,9 @@ def _without_heartbeats(status: Status) -> Status:
 
 def _send(settings: Settings, record: CommandRecord) -> None:
     output = Output(settings)
-    output.send(topics.COMMANDS, record.model, ENCODER.encode(record))
+    value = ENCODER.encode(record)
+    headers = signing.keyring(settings.signing).sign(value)
+    output.send(topics.COMMANDS, record.model, value, headers=headers)
     output.flush(kafka.PATIENCE * 2)
 
 

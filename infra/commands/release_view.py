@@ -1,24 +1,31 @@
-"""What stands of one model's release, as the log has it: its releases, its workers, the judge's refusals."""
+"""What stands of one model's release, as the log has it: its releases, its workers, what the judge sees in it
+and has refused, and what fires.
+"""
 
 import time
 from typing import Literal
 
 import msgspec
 
-from schemas import policies, topics
+from schemas import policies, signing, topics
 from schemas.errors import HeadgateError
 from schemas.policies import ReleasePolicy
-from schemas.records import Ack, Codec, Phase, Release
+from schemas.records import Ack, Alert, Codec, Phase, Release, Silence
 from schemas.settings import Settings
 from schemas.timeline import Timeline
-from streams.judge import release, workers
-from streams.judge.checkpoint import Checkpoint, Refusal
+from streams.judge import ahead, release, workers
+from streams.judge.ahead import Next
+from streams.judge.beside import Report
+from streams.judge.checkpoint import Checkpoint, Outlook, Refusal, Turn
+from streams.judge.dryrun import Would
 from streams.judge.release import Standing
 from streams.judge.workers import Workers
 from streams.log import Entry, Follower
 
 HISTORY = 60_000
 """How far back (ms) acks and heartbeats are read: whoever lives has spoken since."""
+ALERTS = 604_800_000
+"""How far back (ms) alerts are read."""
 
 
 class WorkerStatus(msgspec.Struct):
@@ -37,6 +44,11 @@ class Status(msgspec.Struct):
 
     `settled`: every live worker has applied `generation`, and there is at least one. `decision` is the
     release record's evidence: what it was decided from.
+
+    `sentence` says what is going on, `next` what may come and when at the earliest. `outlook` is how the
+    judge saw the running release last, `history` its last decisions, the oldest first. `alerts` are those
+    that fire, `silences` those that are recorded but not sent; `imagined` is what a `dry_run` would have
+    done, `beside` how the shadow does; `dry_run` says that the judge moves nothing by itself.
     """
 
     model: str
@@ -55,6 +67,15 @@ class Status(msgspec.Struct):
     settled: bool
     workers: list[WorkerStatus]
     refused: list[Refusal]
+    sentence: str = ""
+    next: list[Next] = []
+    outlook: Outlook | None = None
+    history: tuple[Turn, ...] = ()
+    alerts: list[Alert] = []
+    silences: list[Silence] = []
+    imagined: tuple[Would, ...] = ()
+    beside: Report | None = None
+    dry_run: bool = False
 
 
 class View:
@@ -64,19 +85,26 @@ class View:
         """Reads what there is."""
         self.model = model
         self.standing: Standing | None = None
-        self.refusals: dict[str, Refusal] = {}
+        self.checkpoint = Checkpoint(model=model, ts=0)
+        self.alerts: dict[str, Alert] = {}
+        self.silences: dict[str, Silence] = {}
         self.workers = Workers()
         self._of_command: dict[str, Release] = {}
+        self._keys = signing.keyring(settings.signing)
         self._timeline = Timeline()
         self._releases = Codec[Release](Release)
         self._acks = Codec[Ack](Ack)
         self._checkpoints = Codec[Checkpoint](Checkpoint)
-        since = _now() - HISTORY
+        self._alerts = Codec[Alert](Alert)
+        self._silences = Codec[Silence](Silence)
+        now = _now()
         self._followers = {
             Follower(settings, topics.POLICIES): self._take_policy,
             Follower(settings, topics.RELEASES): self._take_release,
             Follower(settings, topics.EVIDENCE): self._take_checkpoint,
-            Follower(settings, topics.ACKS, since=since): self._take_ack,
+            Follower(settings, topics.ACKS, since=now - HISTORY): self._take_ack,
+            Follower(settings, topics.ALERTS, since=now - ALERTS): self._take_alert,
+            Follower(settings, topics.SILENCES): self._take_silence,
         }
         try:
             for follower, take in self._followers.items():
@@ -108,7 +136,7 @@ class View:
 
         Raises `HeadgateError` where the judge has refused it.
         """
-        refused = self.refusals.get(command_id)
+        refused = next((one for one in self.checkpoint.refusals if one.command_id == command_id), None)
         if refused is not None:
             raise HeadgateError(f"{self.model}: {refused.command} was refused: {refused.reason}")
         return self._of_command.get(command_id)
@@ -139,7 +167,19 @@ class View:
             decision={key: value for key, value in (record.evidence or {}).items() if key != "state"},
             settled=bool(crew) and all(worker.state == "applied" for worker in crew),
             workers=crew,
-            refused=list(self.refusals.values()),
+            refused=list(self.checkpoint.refusals),
+            sentence=ahead.sentence(self.model, self.standing),
+            next=ahead.ahead(self.standing, self._timeline.at(self.model, _now()).release),
+            outlook=self.checkpoint.outlook if self.standing.runs else None,
+            history=self.checkpoint.history,
+            alerts=sorted(
+                (alert for alert in self.alerts.values() if alert.status == "firing"),
+                key=lambda alert: alert.starts_at,
+            ),
+            silences=[one for one in self.silences.values() if one.ts <= _now() < one.ends_at],
+            imagined=self.checkpoint.course.past if self.checkpoint.course is not None else (),
+            beside=self.checkpoint.beside if record.shadow is not None else None,
+            dry_run=policy.dry_run and self.standing.runs,
         )
 
     def crew(self, record: Release) -> list[WorkerStatus]:
@@ -174,6 +214,8 @@ class View:
             record = self._releases.decode(entry.value)
         except msgspec.DecodeError:
             return
+        if self._keys.mistake(entry.value or b"", entry.headers) is not None:
+            return  # `headgate check` reports it
         if self.standing is None or record.generation > self.standing.release.generation:
             self.standing = release.read(record)
         command = (record.evidence or {}).get("command_id")
@@ -183,10 +225,9 @@ class View:
     def _take_checkpoint(self, entry: Entry) -> None:
         if self._is_ours(entry):
             try:
-                checkpoint = self._checkpoints.decode(entry.value)
+                self.checkpoint = self._checkpoints.decode(entry.value)
             except msgspec.DecodeError:
                 return
-            self.refusals = {refusal.command_id: refusal for refusal in checkpoint.refusals}
 
     def _take_ack(self, entry: Entry) -> None:
         if self._is_ours(entry):
@@ -194,6 +235,26 @@ class View:
                 self.workers.take(self._acks.decode(entry.value))
             except msgspec.DecodeError:
                 return
+
+    def _take_alert(self, entry: Entry) -> None:
+        if self._is_ours(entry):
+            try:
+                alert = self._alerts.decode(entry.value)
+            except msgspec.DecodeError:
+                return
+            self.alerts[alert.alert_id] = alert
+
+    def _take_silence(self, entry: Entry) -> None:
+        key = (entry.key or b"").decode(errors="replace")
+        if not entry.value:
+            self.silences.pop(key, None)
+            return
+        try:
+            silence = self._silences.decode(entry.value)
+        except msgspec.DecodeError:
+            return
+        if silence.model == self.model:
+            self.silences[key] = silence
 
     def _is_ours(self, entry: Entry) -> bool:
         return entry.key == self.model.encode() and bool(entry.value)

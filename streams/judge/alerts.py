@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
+from schemas import links
 from schemas.records import Alert
 from streams.judge.identity import identity
 
@@ -17,9 +20,10 @@ def firing(
     about: object = None,
     value: float | None = None,
     threshold: float | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Alert:
     """An alert that starts at `since` (ms). Its id is of model, rule, labels, and `about`: what was seen
-    first, `since` where absent.
+    first, `since` where absent. `annotations` stand beside `summary`.
     """
     return Alert(
         alert_id=identity(model, rule, dict(labels), since if about is None else about),
@@ -31,8 +35,17 @@ def firing(
         value=value,
         threshold=threshold,
         labels=dict(labels),
-        annotations={"summary": summary},
+        annotations={"summary": summary, **(annotations or {})},
     )
+
+
+def linked(alert: Alert, template: str) -> Alert:
+    """The alert with the annotation `link`, where `[grafana] url` says where people look."""
+    version = alert.labels.get("version")
+    link = links.render(template, alert.model, version, alert.starts_at, alert.ends_at)
+    if link is None:
+        return alert
+    return msgspec.structs.replace(alert, annotations={**alert.annotations, "link": link})
 
 
 def resolved(alert: Alert, at: int, value: float | None = None) -> Alert:

@@ -1,6 +1,8 @@
 """What operators may ask of a release: each command to the transition that it means, or refused with a
-reason.
+reason. Whether it may be listened to at all is `admission.py`'s.
 """
+
+from typing import NamedTuple
 
 from schemas.policies import ReleasePolicy
 from schemas.records import CommandRecord, Release
@@ -10,6 +12,17 @@ from streams.judge.release import Occasion, Standing
 
 class RefusedError(Exception):
     """A command that cannot be carried out now: the message says why, for the operator."""
+
+
+class Order(NamedTuple):
+    """A command as it was read: its offset, its Kafka timestamp (ms), and what is wrong with its signature
+    (None: nothing, or no key is configured).
+    """
+
+    offset: int
+    command: CommandRecord
+    timestamp: int
+    forged: str | None = None
 
 
 def carry_out(
@@ -32,7 +45,7 @@ def carry_out(
     if command.command == "abort":
         return _abort(command, standing, occasion)
     if not standing.runs:
-        raise RefusedError(f"no release is running: {standing.release.stable} is stable")
+        raise RefusedError(_nothing_runs(standing))
     _expect_version(command, standing)
     if command.command == "promote":
         if standing.phase == "watching":
@@ -96,8 +109,14 @@ def _abort(command: CommandRecord, standing: Standing, occasion: Occasion) -> Re
         _expect_version(command, standing)
         return release.abort(standing, occasion)
     if standing.release.shadow is None:
-        raise RefusedError(f"no release is running: {standing.release.stable} is stable")
+        raise RefusedError(_nothing_runs(standing))
     return release.shadow(standing, None, occasion)
+
+
+def _nothing_runs(standing: Standing) -> str:
+    text = f"no release is running: {standing.release.stable} is stable"
+    shadow = standing.release.shadow
+    return text if shadow is None else f"{text}, and {shadow} is a shadow; `start {shadow}` makes it a canary"
 
 
 def _expect_version(command: CommandRecord, standing: Standing) -> None:

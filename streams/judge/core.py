@@ -5,7 +5,7 @@ Pure: no Kafka, no clock, no I/O. `stage.py` runs it live, with wall time as `no
 event time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -13,27 +13,42 @@ import msgspec
 from schemas import topics
 from schemas.records import Ack, Alert, CommandRecord, Detection, Pane, PaneRecord, Release
 from schemas.timeline import BEGINNING, Timeline
-from streams.judge import escalation
+from streams.judge import admission, escalation, panes, report
+from streams.judge.admission import Known
 from streams.judge.checkpoint import Checkpoint, Refusal
-from streams.judge.commands import RefusedError
+from streams.judge.commands import Order, RefusedError
 from streams.judge.conduct import Conductor
 from streams.judge.drift import Drift
-from streams.judge.escalation import Escalation
+from streams.judge.escalation import Escalation, Forgeries
 from streams.judge.maturity import HOUR, Delays
+from streams.judge.memory import Firing, History, Remembered
 from streams.judge.panes import Clocks
 from streams.judge.release import Positions
+from streams.judge.strays import Stray, Strays
 from streams.judge.watch import Watch
 from streams.judge.workers import Workers
 from streams.metrics.profiles import Profiles
+from streams.stage import Record
 
+END = 1 << 60
+"""A time (ms) that is past every deadline."""
+COMMANDS = 200
+"""So many commands of a model are recognised when they come again."""
+HISTORY = 10
+"""So many decisions of a model are kept in its checkpoint."""
+PACE = 5_000
+"""Milliseconds between two checkpoints of a model while nothing is decided."""
 REFUSALS = 20
 """So many refused commands of a model are kept in its checkpoint."""
 
 
 class Decisions(NamedTuple):
-    """What is to be written, in this order: traffic first."""
+    """What is to be written, in this order: traffic first. `handed` are the checkpoints that go with the
+    releases; they do not know yet of the alerts that follow, with the `checkpoints` of all models.
+    """
 
     releases: list[Release]
+    handed: list[Checkpoint]
     alerts: list[Alert]
     checkpoints: list[Checkpoint]
 
@@ -48,16 +63,30 @@ class Model:
         profiles: Profiles,
         floor: int,
         checkpoint: Checkpoint | None,
+        clocks: Clocks,
     ) -> None:
+        self.name = name
         self.checkpoint = checkpoint or Checkpoint(model=name, ts=0)
         self.delays = Delays(self.checkpoint.delays, self.checkpoint.counted)
         self.watch = Watch(name, timeline, floor, self.delays, Drift(name, profiles))
         self.workers = Workers()
-        self.conductor = Conductor(name, self.watch, self.workers, timeline)
-        self.escalation = Escalation()
-        self.commands: list[tuple[int, CommandRecord]] = []
+        self.conductor = Conductor(name, self.watch, self.workers, timeline, clocks)
+        self.conductor.recall(self.checkpoint)
+        self.conductor.course = self.checkpoint.course
+        self.escalation = Escalation(self.checkpoint.firing)
+        self.commands: list[Order] = []
         self.resolves: list[Alert] = []
         self.taken_over = False
+        self.history = self.checkpoint.history
+        self.strays = Strays()
+        self.forgeries = Forgeries(name)
+        self.told = False
+        """Something is known that the checkpoint does not say yet."""
+
+    @property
+    def generation(self) -> int:
+        """The one that stands; 0 where none does."""
+        return 0 if self.conductor.standing is None else self.conductor.standing.release.generation
 
 
 class Judge:
@@ -66,7 +95,12 @@ class Judge:
     """
 
     def __init__(
-        self, partition: int, timeline: Timeline, floor: int = BEGINNING, profiles: Profiles | None = None
+        self,
+        partition: int,
+        timeline: Timeline,
+        floor: int = BEGINNING,
+        profiles: Profiles | None = None,
+        dashboard: str = "",
     ) -> None:
         self._partition = str(partition)
         self._timeline = timeline
@@ -75,6 +109,8 @@ class Judge:
         self._clocks = Clocks()
         self._models: dict[str, Model] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
+        self._doubted = BEGINNING
+        self._dashboard = dashboard
 
     @property
     def horizon(self) -> int | None:
@@ -104,6 +140,26 @@ class Judge:
         """
         return [found for model in self._models.values() for found in model.watch.drift.news()]
 
+    def remember(self, record: Remembered) -> None:
+        """What a predecessor's rules remembered, the newest of each key; all of it before any pane."""
+        self._model(record.model).watch.remember(record)
+
+    def histories(self) -> Iterator[tuple[str, History | None]]:
+        """What rules have come to remember, by key, None where it is to be forgotten. It may be written at
+        any time, and counts as written when this is asked again.
+        """
+        for model in self._models.values():
+            yield from model.watch.histories()
+
+    def firings(self) -> Iterator[Firing]:
+        """Which alerts of rules fire, of models where that has changed. To be written together with all
+        alerts that were answered until now.
+        """
+        for model in self._models.values():
+            firing = model.watch.firing()
+            if firing is not None:
+                yield firing
+
     def relearns(self) -> int | None:
         """The start (ms) of the oldest pane whose `Detection` a successor must `relearn`."""
         marks = (model.watch.drift.needed() for model in self._models.values())
@@ -112,8 +168,10 @@ class Judge:
     def doubt(self, before: int) -> None:
         """Panes that start before this event time (ms) are not known whole: the log begins in their midst."""
         self.floor = max(self.floor, before)
+        self._doubted = max(self._doubted, before)
         for model in self._models.values():
             model.watch.doubt(before)
+            model.conductor.doubt(before)
 
     def expect(self, model: str) -> None:
         """A model that belongs to this partition is watched even if it has fallen silent."""
@@ -125,23 +183,31 @@ class Judge:
         standing = model.conductor.standing
         if standing is not None and record.generation <= standing.release.generation:
             return  # the judge's own, read back: what it resolves is resolved
-        model.conductor.adopt(record)
+        self._adopt(model, record)
         before = (record.evidence or {}).get("resolves")
         if before is not None:
             model.resolves.append(msgspec.convert(before, Alert))
 
+    def stand(self, record: Release) -> None:
+        """`record` is what stands, even if this judge has decided otherwise: it is asked about the past."""
+        self._model(record.model).conductor.stand(record)
+
     def pane(self, record: PaneRecord, timestamp: int) -> list[Alert]:
         """A record of `metrics.panes` with its Kafka timestamp (ms); answers the rules' alerts.
 
-        Raises ValueError for one that contradicts itself.
+        Raises ValueError for one that contradicts itself, or is from the future; nothing is changed then.
         """
+        panes.check(record, timestamp)
         if isinstance(record, Pane):
             model = self._model(record.model)
             raised, alerts = model.watch.take(record, self._clocks.horizon)
-            model.conductor.hear(record, raised, timestamp)
+            if record.start >= self.floor:
+                model.conductor.hear(record, raised, timestamp)
+            else:  # it may have been heard of before; the checkpoint says so
+                model.conductor.stir()
             return alerts
         before = (self._clocks.time, self._clocks.horizon)
-        self._clocks.take(record)
+        self._clocks.take(record, timestamp)
         time, horizon = self._clocks.time, self._clocks.horizon
         if time is None or (time, horizon) == before:
             return []
@@ -151,33 +217,85 @@ class Judge:
             model.conductor.stir()
         return found
 
-    def ack(self, record: Ack) -> None:
-        """A worker's word."""
-        self._model(record.model).workers.take(record)
+    def leave_out(self, model: str, before: int) -> None:
+        """Evidence about the model's release is without panes that start before this event time (ms)."""
+        self._model(model).conductor.doubt(before)
 
-    def command(self, record: CommandRecord, offset: int) -> None:
-        """An operator's command, to be carried out at the next `decide`; one that a predecessor has dealt
-        with is left alone.
+    def reread(self, record: PaneRecord, timestamp: int, models: Collection[str]) -> None:
+        """A record of below `floor` that was read long ago, for the sake of the `lost` evidence about some
+        models' releases.
+        """
+        if isinstance(record, Pane):
+            if record.model in models and record.start < self.floor:
+                self.pane(record, timestamp)
+            return
+        self._clocks.take(record, timestamp)
+        time = self._clocks.time
+        if time is not None:
+            for name in models:
+                self._model(name).watch.panes.finish(time)
+
+    def close(self) -> None:
+        """There will be no more records: every pane that is known is final now, and time stands still."""
+        for model in self._models.values():
+            model.watch.advance(END, None)
+            model.conductor.stir()
+
+    def ack(self, record: Ack, origin: Record | None = None) -> None:
+        """A worker's word, and the record that it came in; of a generation that is not known, it waits for
+        that.
+        """
+        model = self._model(record.model)
+        model.conductor.case.settle(record.ts)
+        if record.generation > model.generation:
+            record = model.strays.hold(record, origin)
+        model.workers.take(record)
+
+    def strays(self, now: int) -> list[tuple[Stray, str]]:
+        """Acks of generations that there never were, each once, and what is wrong with them."""
+        return [
+            (stray, stray.reason(model.generation))
+            for model in self._models.values()
+            for stray in model.strays.overdue(now)
+        ]
+
+    def forged(self, model: str, topic: str, timestamp: int, reason: str) -> None:
+        """A record about `model` without a good signature came to `topic` at Kafka time `timestamp` (ms)."""
+        self._model(model).forgeries.note(topic, timestamp, reason)
+
+    def command(
+        self, record: CommandRecord, offset: int, timestamp: int | None = None, forged: str | None = None
+    ) -> None:
+        """An operator's command with its Kafka timestamp (ms; its `ts` where absent), to be carried out at a
+        `decide` to come; one that a predecessor has dealt with is left alone. `forged` says what is wrong
+        with its signature.
         """
         model = self._model(record.model)
         if offset >= self._handled(model):
-            model.commands.append((offset, record))
+            timestamp = record.ts if timestamp is None else timestamp
+            model.commands.append(Order(offset, record, timestamp, forged))
+            if forged is not None:
+                said = f"{record.command} by {record.actor}: {forged}"
+                model.forgeries.note(topics.COMMANDS.name, timestamp, said)
 
     def pending(self) -> int | None:
         """The offset of the first command that is not carried out yet."""
-        return min((offset for model in self._models.values() for offset, _ in model.commands), default=None)
+        return min((offset for model in self._models.values() for offset, *_ in model.commands), default=None)
 
     def decide(self, now: int, positions: Positions) -> Decisions:
         """What is due at `now` (wall ms), all records below `positions` being known.
 
         The releases are adopted at once: a caller that cannot write them must not go on.
         """
-        decisions = Decisions([], [], [])
+        decisions = Decisions([], [], [], [])
         for model in self._models.values():
+            firing, decided = model.checkpoint.firing, len(decisions.releases)
             refusals = list(self._conduct(model, now, positions, decisions.releases))
-            if refusals or self._outdated(model):
-                decisions.checkpoints.append(self._checkpoint(model, refusals, now))
             decisions.alerts.extend(self._escalate(model, now))
+            if refusals or model.told or self._outdated(model) or self._moved(model, now, positions):
+                decisions.checkpoints.append(self._checkpoint(model, refusals, now, positions))
+            if len(decisions.releases) > decided:
+                decisions.handed.append(msgspec.structs.replace(model.checkpoint, firing=firing))
         return decisions
 
     def needed(self) -> int | None:
@@ -192,10 +310,22 @@ class Judge:
                 marks.append(model.conductor.oldest)
         return min(marks)
 
+    def secure(self, checkpoint: Checkpoint) -> None:
+        """`checkpoint` has been written: a successor needs nothing that it says."""
+        self._model(checkpoint.model).conductor.secure(checkpoint.folded, checkpoint.shadow)
+
+    def lost(self) -> dict[str, int]:
+        """Models with a release about which a predecessor's checkpoint does not say all that it ought to, and
+        the event time (ms) from which on their panes have to be read again, although they are below `floor`.
+        """
+        wanted = {name: model.conductor.oldest for name, model in self._models.items()}
+        return {name: at for name, at in wanted.items() if at is not None and at < self.floor}
+
     def forget(self, now: int) -> None:
         """Drops what neither a running release nor a rule's window can need."""
         horizon = self._clocks.horizon
         for model in self._models.values():
+            model.conductor.fold(now, horizon)
             model.workers.forget(now)
             if horizon is not None:
                 model.watch.forget(int(min(horizon, model.conductor.unfolded)))
@@ -212,43 +342,74 @@ class Judge:
         refused.
         """
         conductor, horizon = model.conductor, self._clocks.horizon
-        as_of = self._as_of(positions, model.commands[0][0] if model.commands else None)
+        as_of = self._as_of(positions, model.commands[0].offset if model.commands else None)
         record = conductor.roll_back(now, as_of, horizon)
         if record is not None:
             self._issue(model, record, releases)
-        for offset, command in model.commands:
-            as_of = self._as_of(positions, offset + 1)
+        while model.commands:
+            order = model.commands[0]
+            command, known = order.command, self._known(model, now)
+            if admission.waits(model.commands, conductor.standing, known, now):
+                break
+            as_of = self._as_of(positions, order.offset + 1)
             try:
+                admission.check(order, conductor.standing, known, now)
                 self._issue(model, conductor.carry_out(command, now, as_of), releases)
             except RefusedError as refused:
                 yield Refusal(
                     command.command_id, command.command, command.actor, now, str(refused), command.version
                 )
-            model.checkpoint.handled = offset + 1
-        model.commands.clear()
-        record = conductor.go_on(now, self._as_of(positions, None), horizon)
+            del model.commands[0]
+            model.checkpoint.handled = order.offset + 1
+            model.checkpoint.commands = (*model.checkpoint.commands, command.command_id)[-COMMANDS:]
+            model.told = True
+        as_of = self._as_of(positions, model.commands[0].offset if model.commands else None)
+        before = conductor.course
+        record = conductor.go_on(now, as_of, horizon)
+        model.told = model.told or conductor.course is not before
         if record is not None:
             self._issue(model, record, releases)
 
+    def _known(self, model: Model, now: int) -> Known:
+        """What is known of a model besides its release, when something is asked of it."""
+        standing = model.conductor.standing
+        evidence = {} if standing is None else standing.release.evidence or {}
+        seen = {*model.checkpoint.commands, str(evidence.get("command_id"))}
+        live = {name for name, other in self._models.items() if any(other.workers.live(now))}
+        told = model.name in live or model.name in self._timeline.models() or any(model.watch.panes.all())
+        return Known(seen, () if told else live, model.workers.available(now))
+
     def _issue(self, model: Model, record: Release, releases: list[Release]) -> None:
         releases.append(record)
+        self._adopt(model, record)
+
+    def _adopt(self, model: Model, record: Release) -> None:
         model.conductor.adopt(record)
+        for ack in model.strays.known(record.generation):
+            model.workers.take(ack)
+        last = model.history[-1].generation if model.history else -1
+        if record.generation > last:
+            model.history = (*model.history, report.turn(record))[-HISTORY:]
+            model.told = True
 
     def _escalate(self, model: Model, now: int) -> list[Alert]:
         """The alerts about the release and its workers that begin or end; those that a predecessor may not
         have ended, too.
         """
         standing = model.conductor.standing
-        due = [alert for alert in (escalation.condition(standing),) if alert is not None]
+        due = [*escalation.conditions(standing, model.conductor.course), *model.forgeries.due(now)]
+        due += escalation.beside(standing, model.conductor.beside(now), now)
         if standing is not None:
-            due += escalation.missing(standing, model.workers, model.conductor.patience, now)
+            due += escalation.missing(standing, model.workers, model.conductor.case.patience, now)
         over, model.resolves = model.resolves, []
         if standing is not None and not model.taken_over:
-            over += escalation.overcome(standing, model.workers, model.conductor.patience, now)
+            over += escalation.overcome(standing, model.workers, model.conductor.case.patience, now)
         model.taken_over = True
         firing = {alert.alert_id for alert in due}
         ended = model.escalation.end([alert for alert in over if alert.alert_id not in firing], now)
-        return ended + model.escalation.update(due, now)
+        changed = ended + model.escalation.update(due, now)
+        model.told = model.told or bool(changed)
+        return changed
 
     def _as_of(self, positions: Positions, commands: int | None) -> Positions:
         if commands is None:
@@ -266,14 +427,39 @@ class Judge:
         """Whether an hour of click delays has been counted since the checkpoint."""
         return model.delays.counted // HOUR > model.checkpoint.counted // HOUR and bool(model.delays.counts())
 
-    def _checkpoint(self, model: Model, refusals: list[Refusal], now: int) -> Checkpoint:
-        model.checkpoint = Checkpoint(
-            model=model.checkpoint.model,
+    def _moved(self, model: Model, now: int, positions: Positions) -> bool:
+        """Whether a release runs, more of its inputs is known than its checkpoint says, and that is some
+        seconds old.
+        """
+        checkpoint, standing = model.checkpoint, model.conductor.standing
+        runs = standing is not None and (standing.runs or standing.release.shadow is not None)
+        return runs and now >= checkpoint.ts + PACE and checkpoint.as_of != positions
+
+    def _checkpoint(
+        self, model: Model, refusals: list[Refusal], now: int, positions: Positions
+    ) -> Checkpoint:
+        model.told = False
+        conductor = model.conductor
+        if conductor.standing is not None:
+            conductor.fold(now, self._clocks.horizon)
+        model.checkpoint = msgspec.structs.replace(
+            model.checkpoint,
             ts=now,
-            handled=model.checkpoint.handled,
             refusals=(*model.checkpoint.refusals, *refusals)[-REFUSALS:],
             delays={hour: dict(counts) for hour, counts in model.delays.hours.items()},
             counted=model.delays.counted,
+            firing=model.escalation.firing,
+            course=conductor.course,
+            shadow=conductor.shadow,
+            beside=conductor.beside(now),
+            folded=conductor.case.keep(),
+            heard=dict(conductor.presence.versions),
+            unanswered=conductor.presence.unanswered,
+            settled=conductor.case.settled,
+            closed=self._clocks.closed(),
+            as_of={topic: dict(offsets) for topic, offsets in positions.items()},
+            history=model.history,
+            outlook=conductor.outlook(now),
         )
         return model.checkpoint
 
@@ -281,6 +467,8 @@ class Judge:
         model = self._models.get(name)
         if model is None:
             model = self._models[name] = Model(
-                name, self._timeline, self._profiles, self.floor, self._checkpoints.get(name)
+                name, self._timeline, self._profiles, self.floor, self._checkpoints.get(name), self._clocks
             )
+            model.conductor.doubt(self._doubted)
+            model.conductor.dashboard, model.conductor.profiles = self._dashboard, self._profiles
         return model

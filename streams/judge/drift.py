@@ -5,23 +5,26 @@ Pure, as the rest of the core. Formulas are `streams.metrics.drift`'s, detectors
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from schemas.policies import Rule
-from schemas.records import Detection
+from schemas.records import SCORE, Detection, Distribution
+from streams.judge.derived import Counts
 from streams.judge.detectors import Detectors
 from streams.judge.detectors import Series as Watched
-from streams.judge.panes import Cell, Series, Window
+from streams.judge.panes import Window
+from streams.judge.scope import SHADOW, Scope
 from streams.metrics import drift, tallies
-from streams.metrics.drift import FEATURE, METHODS, METRICS, RATES
+from streams.metrics.drift import METHODS
 from streams.metrics.profiles import Profiles
 
-Pairs = Iterable[tuple[Series, Cell]]
 
+class Distance(NamedTuple):
+    """How far a version's feature is from its profile."""
 
-def of_feature(rule: Rule) -> bool:
-    """Whether the rule asks for something that each feature has for itself."""
-    return rule.metric in METRICS or (rule.metric in RATES and FEATURE in rule.where)
+    value: float
+    version: str
+    feature: str
 
 
 class Drift:
@@ -58,49 +61,34 @@ class Drift:
         news, self._news = self._news, []
         return news
 
-    def value(self, rule: Rule, start: int, end: int, cells: Pairs) -> float | None:
-        """What a rule that is `of_feature` asks for, over the panes from `start` to `end` (ms): of the
-        feature that it names, or the largest of all features (and versions, each against its own profile).
-        None where nothing is known.
+    def distances(
+        self, method: str, counts: Mapping[str, Counts], feature: str | None = None
+    ) -> Iterator[Distance]:
+        """How far features are from their versions' profiles, of the live `counts` by version: of one
+        feature or of all.
         """
-        feature = rule.where.get(FEATURE)
-        if rule.metric in RATES:
-            quality = tallies.add_lists(tally.quality for _, cell in cells for tally in cell.tallies)
-            return drift.rate(rule.metric, quality[feature]) if feature in quality else None
-        method = METRICS[rule.metric].method
-        if method in METHODS:
-            return max(self._distances(method, feature, cells), default=None)
-        return self._changes(rule, method, start, end)
-
-    def needed(self) -> int | None:
-        """The start (ms) of the oldest pane whose `Detection` a successor must recall."""
-        return self._detectors.needed()
-
-    def forget(self, before: int) -> None:
-        """Drops what ends by `before` (ms), as far as the detectors' future does not rest on it."""
-        self._recent = [detection for detection in self._recent if detection.end > before]
-        self._detectors.forget(before)
-
-    def _distances(self, method: str, feature: str | None, cells: Pairs) -> Iterator[float]:
-        counts: dict[str, list[Mapping[str, Sequence[int]]]] = defaultdict(list)
-        for series, cell in cells:
-            counts[series.version] += [tally.features for tally in cell.tallies]
         for version, found in counts.items():
             profile = self._profiles.of(self._model, version)
-            for name, live in tallies.add_lists(found).items():
+            for name, live in found.items():
                 reference = profile.get(name)
                 if feature not in (None, name) or reference is None or not drift.fits(live, reference):
                     continue
                 distance = METHODS[method](live, reference)
                 if distance is not None:
-                    yield distance
+                    yield Distance(distance, version, name)
 
-    def _changes(self, rule: Rule, method: str, start: int, end: int) -> float | None:
-        feature = rule.where.get(FEATURE)
+    def scores(self, version: str) -> Distribution | None:
+        """How a version's scores were distributed in training."""
+        return self._profiles.of(self._model, version).get(SCORE)
+
+    def changes(self, method: str, scope: Scope, feature: str | None, start: int, end: int) -> float | None:
+        """How many changes a detector noticed in the final panes from `start` to `end` (ms) of the watched
+        metric `feature`, or of all; None where it saw none of these panes.
+        """
         seen = [
             detection
             for detection in self._recent
-            if start <= detection.start and detection.end <= end and _matches(rule, detection)
+            if start <= detection.start and detection.end <= end and _matches(scope, detection)
         ]
         if not seen:
             return None
@@ -113,9 +101,17 @@ class Drift:
             )
         )
 
+    def needed(self) -> int | None:
+        """The start (ms) of the oldest pane whose `Detection` a successor must recall."""
+        return self._detectors.needed()
 
-def _matches(rule: Rule, detection: Detection) -> bool:
-    arm, version = rule.where.get("arm"), rule.where.get("version")
-    if version is not None and detection.version != version:
+    def forget(self, before: int) -> None:
+        """Drops what ends by `before` (ms), as far as the detectors' future does not rest on it."""
+        self._recent = [detection for detection in self._recent if detection.end > before]
+        self._detectors.forget(before)
+
+
+def _matches(scope: Scope, detection: Detection) -> bool:
+    if scope.version is not None and detection.version != scope.version:
         return False
-    return detection.arm == arm if arm is not None else detection.arm != "shadow"
+    return detection.arm == scope.arm if scope.arm is not None else detection.arm != SHADOW

@@ -4,19 +4,69 @@ worker does not follow.
 Pure: each answers which alerts ought to be firing now; `Escalation` compares that with what fires already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from schemas import topics
 from schemas.records import Alert, Release
 from streams.judge import alerts, release
+from streams.judge.beside import Report, described
+from streams.judge.dryrun import Course
 from streams.judge.release import Standing
+from streams.judge.shadow import exceeded
 from streams.judge.workers import Standing as WorkerStanding
 from streams.judge.workers import Workers
 
 ACK_MISSING = "ack_missing"
 ROLLED_BACK = "release_rolled_back"
 PAUSED = "release_paused"
+DRY_RUN = "release_dry_run"
+FORGED = "forged_record"
+SHADOW = "shadow_limit"
+
+QUIET = 600_000
+"""The alert about forged records ends after so long (ms) without one."""
+
+
+def conditions(standing: Standing | None, course: Course | None) -> Iterator[Alert]:
+    """The alerts that the release itself is worth, and what would have become of it but for a dry run."""
+    for alert in (condition(standing), _imagined(standing, course)):
+        if alert is not None:
+            yield alert
+
+
+def _imagined(standing: Standing | None, course: Course | None) -> Alert | None:
+    """What the judge would have done: for information, for nothing has happened. Steps are none."""
+    would = None if course is None else course.last
+    if standing is None or would is None or would.act in ("step", "resume", "finish"):
+        return None
+    return alerts.firing(
+        standing.release.model,
+        DRY_RUN,
+        would.ts,
+        severity="info",
+        labels={"version": standing.state.judged or "", "would": would.act},
+        about=[standing.release.generation, would.act],
+        summary=f"Dry run, nothing was done. The judge would {would.act}: {would.reason}",
+    )
+
+
+def beside(standing: Standing | None, report: Report | None, now: int) -> Iterator[Alert]:
+    """One alert for each limit of the policy that the shadow exceeds."""
+    if standing is None or report is None:
+        return
+    for found in exceeded(report):
+        yield alerts.firing(
+            standing.release.model,
+            SHADOW,
+            now,
+            severity="warning",
+            labels={"version": report.shadow, "metric": found.metric, "limit": found.limit},
+            about=[report.since, found.metric, found.limit],
+            value=found.shadow,
+            summary=f"The shadow {report.shadow} beside {report.stable}: {described(found)}",
+        )
 
 
 def condition(standing: Standing | None) -> Alert | None:
@@ -84,11 +134,45 @@ def _missing(record: Release, worker: str, what: str) -> Alert:
     )
 
 
-class Escalation:
-    """The alerts about one model's release that fire now."""
+class Forgeries:
+    """Control records of one model without a good signature, by topic: an alert until ten minutes without
+    more. A command may be that of a colleague without a key; releases nobody writes by mistake.
+    """
 
-    def __init__(self) -> None:
-        self._firing: dict[str, Alert] = {}
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._seen: dict[str, tuple[int, int, str]] = {}
+
+    def note(self, topic: str, timestamp: int, reason: str) -> None:
+        """One came at Kafka time `timestamp` (ms)."""
+        first, last, _ = self._seen.get(topic, (timestamp, timestamp, reason))
+        first = timestamp if timestamp > last + QUIET else first
+        self._seen[topic] = (first, max(last, timestamp), reason)
+
+    def due(self, now: int) -> Iterator[Alert]:
+        """One alert for each topic in which there were some lately."""
+        for topic, (first, last, reason) in self._seen.items():
+            if now <= last + QUIET:
+                yield alerts.firing(
+                    self._model,
+                    FORGED,
+                    first,
+                    severity="page" if topic == topics.RELEASES.name else "warning",
+                    labels={"topic": topic},
+                    summary=f"A record of {topic} was refused, nothing has changed by it: {reason}",
+                )
+
+
+class Escalation:
+    """The alerts about one model's release that fire now. `firing`: those that a predecessor has written."""
+
+    def __init__(self, firing: Sequence[Alert] = ()) -> None:
+        self._firing = {alert.alert_id: alert for alert in firing}
+
+    @property
+    def firing(self) -> tuple[Alert, ...]:
+        """All of them."""
+        return tuple(self._firing.values())
 
     @property
     def waiting(self) -> bool:

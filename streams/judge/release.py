@@ -22,17 +22,36 @@ SPANS = 200
 Positions = Mapping[str, Mapping[str, int]]
 """Topic → partition → the offset below which its records were known."""
 
-PauseCause = Literal["operator", "timeout", "no_data", "error"]
+PauseCause = Literal["operator", "timeout", "no_data", "no_traffic", "sample_ratio", "error"]
+
+PASSING = ("no_data", "no_traffic")
+"""Causes of pauses that end by themselves."""
+
+FORGIVEN = 3_600_000
+"""A release that has run for so long (ms) since such a pause counts them anew."""
 
 
 class Span(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One generation of a release: from `ts`, and on all workers from `settled`; None while that is open."""
+    """One generation of a release: from `ts`, and on all workers from `settled`; None while that is open.
+
+    `weight` is the candidate's share, which the sample ratio is held against; None where it is not tested:
+    not known, or an operator has seen that it is not so. `split` is the first of the generations in a row
+    under which the traffic was shared like this, 0 for this one: a pause and its end do not change how users
+    are shared, so they begin no new stratum.
+    """
 
     generation: int
     ts: int
     stable: str
     candidate: str | None = None
     settled: int | None = None
+    weight: float | None = None
+    split: int = 0
+
+    @property
+    def stratum(self) -> int:
+        """Sums of all generations with the same number may be added up."""
+        return self.split or self.generation
 
 
 class Pause(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,7 +68,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     `judged` is the new version, `reference` the old one, as long as a release runs. `since` is when the
     present step, or the watching, began, and `running` from when the timeout counts, both moved on by
     pauses. `rolled_back` says when each version was last rolled back, `failed` which guardrail the last
-    release failed.
+    release failed. `pauses` counts those in succession that end by themselves, the last of which ended at
+    `resumed`. `shadowed` is since when the shadow has been answering beside the stable version.
     """
 
     started: int = 0
@@ -64,6 +84,9 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     previous: str | None = None
     rolled_back: dict[str, int] = {}
     failed: str | None = None
+    pauses: int = 0
+    resumed: int = 0
+    shadowed: int = 0
 
 
 class Standing(NamedTuple):
@@ -153,18 +176,30 @@ def step(standing: Standing, index: int, policy: ReleasePolicy, occasion: Occasi
 
 
 def pause(standing: Standing, cause: PauseCause, occasion: Occasion) -> Release:
-    """Keeps the weight, and the guardrails; steps and timeout wait."""
-    state = msgspec.structs.replace(standing.state, pause=Pause(standing.phase, occasion.now, cause))
+    """Keeps the weight, and the guardrails; steps and timeout wait. What is paused already gets another
+    cause.
+    """
+    state = standing.state
+    at = occasion.now if state.pause is None else state.pause.at
+    if cause in PASSING:
+        again = occasion.now <= state.resumed + FORGIVEN
+        state = msgspec.structs.replace(state, pauses=state.pauses + 1 if again else 1)
+    state = msgspec.structs.replace(state, pause=Pause(standing.phase, at, cause))
     return _next(standing, occasion, state, phase="paused")
 
 
 def resume(standing: Standing, occasion: Occasion) -> Release:
-    """Goes on where the pause interrupted; after a timeout, with all the time anew."""
+    """Goes on where the pause interrupted; after a timeout, with all the time anew, and after a mismatch of
+    the sample ratio, with what has been seen of it forgiven.
+    """
     state, interrupted = standing.state, standing.state.pause
     assert interrupted is not None, "only what is paused can be resumed"
     lost = occasion.now - interrupted.at
     running = occasion.now if interrupted.cause == "timeout" else state.running + lost
-    state = msgspec.structs.replace(state, pause=None, since=state.since + lost, running=running)
+    resumed = occasion.now if interrupted.cause in PASSING else state.resumed
+    state = msgspec.structs.replace(
+        _forgiven(state), pause=None, since=state.since + lost, running=running, resumed=resumed
+    )
     return _next(standing, occasion, state, phase=interrupted.phase)
 
 
@@ -172,7 +207,7 @@ def promote(standing: Standing, policy: ReleasePolicy, occasion: Occasion) -> Re
     """The candidate becomes stable, the old version is kept warm at `watch_weight` and compared."""
     release, state = standing
     assert release.candidate is not None, "only a candidate can be promoted"
-    state = msgspec.structs.replace(state, since=occasion.now, pause=None, previous=release.stable)
+    state = msgspec.structs.replace(_forgiven(state), since=occasion.now, pause=None, previous=release.stable)
     return _next(
         standing,
         occasion,
@@ -228,6 +263,15 @@ def restore(standing: Standing, version: str, occasion: Occasion) -> Release:
     return _next(standing, occasion, state, phase="rolled_back", stable=version, candidate=None, weight=0.0)
 
 
+def _forgiven(state: State) -> State:
+    """Without what an operator has seen of the sample ratio, where that paused the release."""
+    if state.pause is None or state.pause.cause != "sample_ratio":
+        return state
+    return msgspec.structs.replace(
+        state, spans=tuple(msgspec.structs.replace(span, weight=None) for span in state.spans)
+    )
+
+
 def _old(standing: Standing) -> str:
     return standing.state.reference or standing.release.stable
 
@@ -257,12 +301,18 @@ def _next(standing: Standing, occasion: Occasion, state: State, **changes: Any) 
         reason=occasion.reason,
         **changes,
     )
+    goes_on = (release.shadow, release.stable) == (old.shadow, old.stable)
+    shadowed = standing.state.shadowed if goes_on else ts if release.shadow is not None else 0
+    state = msgspec.structs.replace(state, shadowed=shadowed)
     if state.judged is not None:
         settled = occasion.settled if occasion.settled is not None else ts
         before = state.spans
         if before and before[-1].settled is None:
             before = (*before[:-1], msgspec.structs.replace(before[-1], settled=settled))
-        span = Span(generation, ts, release.stable, release.candidate)
+        weight = release.weight if release.candidate is not None else None
+        span = Span(generation, ts, release.stable, release.candidate, weight=weight)
+        if before and weight is not None and _shares(before[-1]) == _shares(span):
+            span = msgspec.structs.replace(span, split=before[-1].stratum)
         state = msgspec.structs.replace(state, spans=(*before, span)[-SPANS:])
     release.evidence = {
         **occasion.evidence,
@@ -273,9 +323,14 @@ def _next(standing: Standing, occasion: Occasion, state: State, **changes: Any) 
     return release
 
 
+def _shares(span: Span) -> tuple[str, str | None, float | None]:
+    return span.stable, span.candidate, span.weight
+
+
 def _guess(release: Release) -> State:
+    shadowed = release.ts if release.shadow is not None else 0
     if release.candidate is None:
-        return State()
+        return State(shadowed=shadowed)
     watching = release.phase == "watching"
     judged, reference = (
         (release.stable, release.candidate) if watching else (release.candidate, release.stable)
@@ -287,5 +342,8 @@ def _guess(release: Release) -> State:
         judged=judged,
         reference=reference,
         pause=Pause("canary", release.ts, "operator") if release.phase == "paused" else None,
-        spans=(Span(release.generation, release.ts, release.stable, release.candidate),),
+        shadowed=shadowed,
+        spans=(
+            Span(release.generation, release.ts, release.stable, release.candidate, weight=release.weight),
+        ),
     )

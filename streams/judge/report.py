@@ -3,15 +3,25 @@
 import math
 from typing import Any
 
-from streams.judge.compare import Finding
+from schemas.policies import ReleasePolicy
+from schemas.records import Release
+from streams.judge import compare
+from streams.judge.checkpoint import Turn
+from streams.judge.compare import Finding, Hypothesis
+from streams.judge.evidence import Results
 from streams.judge.release import Standing
 from streams.judge.verdict import Cause, Verdict
+
+FINDINGS = 20
+"""So many findings stand in a record at most."""
+WORDS = 300
+"""So many characters of a reason stand in the history."""
 
 
 def sentence(found: Verdict, standing: Standing) -> str:
     """The record's `reason`: what was found of whom, with the numbers that matter."""
     finding = found.finding
-    if found.cause not in (Cause.GUARDRAIL, Cause.SUCCESS) or finding is None:
+    if found.cause not in (Cause.GUARDRAIL, Cause.SUCCESS, Cause.SAMPLE_RATIO) or finding is None:
         return found.reason
     judged, reference = standing.state.judged, standing.state.reference
     many, few = finding.samples
@@ -33,6 +43,56 @@ def evidence(found: Verdict, standing: Standing) -> dict[str, Any]:
     if found.finding is not None:
         result |= test(found.finding, standing)
     return result
+
+
+def tests(policy: ReleasePolicy, results: Results, standing: Standing) -> dict[str, Any]:
+    """What all tests of a policy say at one look, whichever decides: `findings`, the guardrails' first. Of
+    each, besides what `test` says, its `limit` in the unit of `effect`, which side of it (`fails`: above,
+    below; `passes` for the success criterion) would be proof, and how many samples of an arm are `needed`.
+
+    `alpha`: the chance of rolling back without cause that the policy allows, and each guardrail's part of it.
+    A sequence spends its part over all looks together: looking again costs nothing.
+    """
+    guardrails, goal = compare.guardrails(policy), compare.success(policy)
+    findings = [
+        test(finding, standing) | _limit(hypothesis, "fails")
+        for hypothesis, finding in zip(guardrails, results.guardrails, strict=True)
+    ]
+    if goal is not None and results.success is not None:
+        findings.append(test(results.success, standing) | _limit(goal, "passes"))
+    if results.sample_ratio is not None:
+        findings.append(test(results.sample_ratio, standing))
+    return {
+        "findings": findings[:FINDINGS],
+        "alpha_spent": {
+            "total": policy.alpha,
+            **{test.text: test.sequence.alpha for test in guardrails[:FINDINGS]},
+        },
+    }
+
+
+def turn(record: Release) -> Turn:
+    """A release record as a line of history."""
+    return Turn(
+        generation=record.generation,
+        ts=record.ts,
+        phase=record.phase,
+        stable=record.stable,
+        reason=record.reason if len(record.reason) <= WORDS else record.reason[: WORDS - 1] + "…",
+        candidate=record.candidate,
+        weight=record.weight,
+        cause=str((record.evidence or {}).get("cause", "")),
+    )
+
+
+def _limit(hypothesis: Hypothesis, side: str) -> dict[str, Any]:
+    unit = 1.0 if hypothesis.relative else 0.0
+    return {
+        "limit": hypothesis.limit - unit,
+        "relative": hypothesis.relative,
+        side: "above" if hypothesis.direction > 0 else "below",
+        "needed": hypothesis.min_samples,
+    }
 
 
 def test(finding: Finding, standing: Standing) -> dict[str, Any]:

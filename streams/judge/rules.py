@@ -1,80 +1,51 @@
-"""Threshold rules: what a rule's window says at a pane boundary, and when that is an alert.
+"""Rules, whatever they are about: what a reading at a pane boundary makes of how a rule stood, and which
+alert fires or is resolved there.
 
 All of it is a function of the log: a boundary is evaluated once, when all sources' clocks have passed it,
-with the panes as they are then, unfinal ones too. Policies, windows and times are arguments; when boundaries
-come is `watch.py`'s business.
+with the panes as they are then, unfinal ones too. Readings are `kinds.py`'s and `samples.py`'s, limits
+`limits.py`'s; when boundaries come is `watch.py`'s business.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from schemas.policies import Policy, Rule
+from schemas.policies import Rule
 from schemas.records import Alert
 from streams.judge import alerts
-from streams.judge.check import ROLES
-from streams.judge.drift import Drift, of_feature
-from streams.judge.panes import Cell, Panes, Series, Window
-from streams.metrics import catalogue, evaluate
-from streams.metrics.catalogue import Metric
-from streams.metrics.drift import FEATURE, METRICS, OfFeature
+from streams.judge.limits import Band
+
+
+class Place(NamedTuple):
+    """A boundary at which a rule is violated; `pane` is the start of the newest pane in its window."""
+
+    pane: int
+    boundary: int
 
 
 class Violation(NamedTuple):
     """A rule that is violated: since the pane that starts at `pane`, whose boundary is `since`; and its
-    alert, once it fires.
+    alert, once it fires. `votes`: of a rule with m of n panes, what the last n boundaries said.
     """
 
     pane: int
     since: int
     alert: Alert | None = None
+    votes: tuple[Place | None, ...] = ()
 
 
 class Reading(NamedTuple):
-    """A rule's value at a boundary. `pane` is the start of the newest pane in its window; None without a
-    denominator.
+    """A rule's value at a boundary, and where it is well. `pane` is the start of the newest pane in its
+    window; the value is None where nothing can be said, without a denominator for one.
+
+    `text`: what an alert says of it, beside the value and the limit. `notes`: its further annotations.
     """
 
     boundary: int
     pane: int
     value: float | None
-
-
-def delay(rule: Rule, policy: Policy, maturity: int) -> int:
-    """How far a rule's window ends before the boundary, in whole panes (ms): metrics that wait for feedback
-    look at mature panes, those of final panes at panes whose deadline has passed.
-    """
-    metric = _metric(rule)
-    if metric is None or not metric.feedback:
-        return 0
-    wait = policy.attribution.window + policy.attribution.lateness if metric.final else maturity
-    return -(-wait // policy.pane) * policy.pane
-
-
-def of_final_panes(rule: Rule) -> bool:
-    """Whether its metric is of final panes only: its boundaries come when all deadlines are past."""
-    metric = _metric(rule)
-    return metric is not None and metric.final
-
-
-def reach(rule: Rule, policy: Policy, maturity: int) -> int:
-    """How long before a boundary (ms) panes must be known for a rule to be evaluated at it."""
-    return delay(rule, policy, maturity) + rule.window
-
-
-def read(rule: Rule, policy: Policy, panes: Panes, drift: Drift, boundary: int, maturity: int) -> Reading:
-    """The rule's value over its window that ends at `boundary`, or `delay` before it."""
-    end = boundary - delay(rule, policy, maturity)
-    if of_feature(rule):
-        cells = _matching(rule, panes.between(end - rule.window, end))
-        return Reading(boundary, end - policy.pane, drift.value(rule, end - rule.window, end, cells))
-    metric = catalogue.find(rule.metric)
-    if metric is None:  # a series of `metrics.samples`: `samples.py` reads it
-        return Reading(boundary, end - policy.pane, None)
-    windows = panes.between(end - rule.window, end)
-    matching = _matching(rule, (window for window in windows if window.final or not metric.final))
-    tallies = [tally for _, cell in matching for tally in cell.tallies]
-    row = evaluate.evaluate(metric, tallies, rule.window / 1_000)
-    return Reading(boundary, end - policy.pane, row.value)
+    band: Band
+    text: str = ""
+    notes: Mapping[str, str] = {}
 
 
 def advance(
@@ -82,76 +53,83 @@ def advance(
 ) -> tuple[Violation | None, list[Alert]]:
     """The rule after one more boundary, and the alert that fires or is resolved there.
 
-    Without a value there is no verdict: what fires goes on, what was about to does not.
+    Without a value there is no verdict: what fires goes on, what was about to does not; among m of n panes it
+    is one that is not violated.
     """
     alert = standing.alert if standing is not None else None
-    if reading.value is None:
-        return (standing, []) if alert is not None else (None, [])
-    limit = _violated(rule, reading.value)
-    if alert is not None:
-        if limit is not None or not _clear(rule, reading.value):
-            return standing, []
+    if standing is not None and alert is not None and reading.value is None:
+        return standing._replace(votes=_votes(rule, standing, None)), []
+    limit = None if reading.value is None else reading.band.violated(reading.value)
+    place = None if limit is None else Place(reading.pane, reading.boundary)
+    votes = _votes(rule, standing, place)
+    if standing is not None and alert is not None and reading.value is not None:
+        holds = _carries_on(rule, votes) if rule.hold.votes else limit is not None
+        if holds or not reading.band.calm(reading.value):
+            return standing._replace(votes=votes), []
         return None, [alerts.resolved(alert, reading.boundary, reading.value)]
-    if limit is None:
-        return None, []
-    standing = standing or Violation(reading.pane, reading.boundary)
-    if reading.boundary - standing.since < rule.hold:
-        return standing, []
+    counted = _begun(standing, place, votes)
+    if counted is None or limit is None or reading.value is None:
+        return counted, []
+    if not (_carried(rule, votes) if rule.hold.votes else reading.boundary - counted.since >= rule.hold):
+        return counted, []
+    text = _summary(rule, reading, limit)
     fired = alerts.firing(
         model,
         rule.name,
-        standing.pane,
+        counted.pane,
         severity=rule.severity,
-        labels={"metric": rule.metric, **rule.where},
+        labels={"metric": rule.metric, **rule.where, **rule.labels},
         value=reading.value,
         threshold=limit,
-        summary=_summary(rule, reading.value, limit),
+        summary=rule.summary or text,
+        annotations={
+            **({"description": text} if rule.summary else {}),
+            **({"runbook_url": rule.runbook} if rule.runbook else {}),
+            **reading.notes,
+        },
     )
-    return standing._replace(alert=fired), [fired]
+    return counted._replace(alert=fired), [fired]
 
 
-def _metric(rule: Rule) -> Metric | OfFeature | None:
-    return catalogue.find(rule.metric) or METRICS.get(rule.metric)
+def vote(rule: Rule, standing: Violation, reading: Reading) -> Violation:
+    """A firing rule after a boundary that its alert has seen already: only the votes are new to whoever took
+    over.
+    """
+    violated = reading.value is not None and reading.band.violated(reading.value) is not None
+    place = Place(reading.pane, reading.boundary) if violated else None
+    return standing._replace(votes=_votes(rule, standing, place))
 
 
-def _matching(rule: Rule, windows: Iterable[Window]) -> Iterable[tuple[Series, Cell]]:
-    roles = (*ROLES, FEATURE) if of_feature(rule) else ROLES
-    segment = next(((key, value) for key, value in rule.where.items() if key not in roles), ("", ""))
-    return (
-        (series, cell)
-        for window in windows
-        for series, cell in window.cells.items()
-        if _matches(rule, series, segment)
-    )
+def _votes(rule: Rule, standing: Violation | None, place: Place | None) -> tuple[Place | None, ...]:
+    """The votes of the last boundaries, with one more; none where the rule asks for none."""
+    if rule.hold.votes is None:
+        return ()
+    return (*(standing.votes if standing is not None else ()), place)[-rule.hold.votes.of :]
 
 
-def _matches(rule: Rule, series: Series, segment: tuple[str, str]) -> bool:
-    arm, version = rule.where.get("arm"), rule.where.get("version")
-    if (series.segment, series.segment_value) != segment:
-        return False
-    if version is not None and series.version != version:
-        return False
-    return series.arm == arm if arm is not None else series.arm != "shadow"
+def _begun(
+    standing: Violation | None, place: Place | None, votes: tuple[Place | None, ...]
+) -> Violation | None:
+    """How a rule stands that does not fire: violated since when."""
+    if not votes:
+        return None if place is None else standing or Violation(*place)
+    first = next((vote for vote in votes if vote is not None), None)
+    return None if first is None else Violation(*first, votes=votes)
 
 
-def _violated(rule: Rule, value: float) -> float | None:
-    """The limit that `value` is beyond."""
-    if rule.above is not None:
-        return rule.above if value > rule.above else None
-    if rule.below is not None:
-        return rule.below if value < rule.below else None
-    assert rule.outside is not None, "check.py has seen to it"
-    low, high = rule.outside
-    return low if value < low else high if value > high else None
+def _carries_on(rule: Rule, votes: tuple[Place | None, ...]) -> bool:
+    """Also while not all votes are known: since it fired, none of those that carried it has been lost."""
+    known = rule.hold.votes is not None and len(votes) == rule.hold.votes.of
+    return not known or _carried(rule, votes)
 
 
-def _clear(rule: Rule, value: float) -> bool:
-    if rule.clear is None:
-        return True
-    return value < rule.clear if rule.above is not None else value > rule.clear
+def _carried(rule: Rule, votes: tuple[Place | None, ...]) -> bool:
+    return rule.hold.votes is not None and len(votes) - votes.count(None) >= rule.hold.votes.at_least
 
 
-def _summary(rule: Rule, value: float, limit: float) -> str:
-    side = "below" if value < limit else "above"
+def _summary(rule: Rule, reading: Reading, limit: float) -> str:
+    assert reading.value is not None
+    side = "below" if reading.value < limit else "above"
     where = "".join(f", {key} {word}" for key, word in rule.where.items())
-    return f"{rule.metric}{where}: {value:.6g} over {rule.window}, {side} {limit:g}"
+    text = reading.text or f"{reading.value:.6g} over {rule.window}, {side} {limit:.6g}"
+    return f"{rule.metric}{where}: {text}"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from schemas.policies import Policy, Rule
 from schemas.records import Alert, Sample
 from schemas.timeline import BEGINNING, Timeline
-from streams.judge import alerts, rules
+from streams.judge import alerts, limits, rules
 from streams.judge.rules import Reading, Violation
 from streams.judge.watch import CATCH_UP
 from streams.metrics import samples
@@ -43,6 +43,11 @@ class Tally(NamedTuple):
     total: float = 0.0
 
 
+def _window(rule: Rule) -> int:
+    """How far back (ms) a rule looks."""
+    return int(rule.no_data or rule.window)
+
+
 def asks(rule: Rule) -> Question | None:
     """What the rule asks of samples; None where it is about a metric of the catalogue."""
     name = samples.name(rule.metric)
@@ -58,6 +63,7 @@ class ModelSamples:
         self._timeline = timeline
         self._floor = floor
         self._boundary: int | None = None
+        self._begun = BEGINNING
         self._policy: Policy | None = None
         self._rules: list[tuple[Rule, Question]] = []
         self._tallies: dict[Question, dict[tuple[int, int], Tally]] = {}
@@ -68,7 +74,7 @@ class ModelSamples:
         policy = self._in_force(ts)
         start = policy.pane_start(ts)
         if self._boundary is None:
-            self._boundary = max(start, self._floor)
+            self._boundary = self._begun = max(start, self._floor)
         elif start + policy.pane <= self._boundary - self._reach():
             return
         for question in {question for _, question in self._rules if question.takes(sample)}:
@@ -114,10 +120,10 @@ class ModelSamples:
         fired = [self._violations.pop(name).alert for name in sorted(gone)]
         found = [alerts.resolved(alert, boundary) for alert in fired if alert is not None]
         for rule, question in self._rules:
-            if boundary - rule.window < self._floor:
+            start = boundary - _window(rule)
+            if start < max(self._floor, self._begun if rule.no_data is not None else BEGINNING):
                 continue
-            value = self._mean(question, boundary - rule.window, boundary)
-            reading = Reading(boundary, boundary - policy.pane, value)
+            reading = self._read(policy, rule, question, boundary)
             standing = self._violations.pop(rule.name, None)
             violation, changed = rules.advance(self._model, rule, standing, reading)
             found += changed
@@ -125,6 +131,15 @@ class ModelSamples:
                 self._violations[rule.name] = violation
         self._forget(policy, boundary)
         return found
+
+    def _read(self, policy: Policy, rule: Rule, question: Question, boundary: int) -> Reading:
+        """What a rule says at `boundary` (ms)."""
+        start = boundary - _window(rule)
+        value = self._mean(question, start, boundary)
+        if rule.no_data is None:
+            return Reading(boundary, boundary - policy.pane, value, limits.fixed(rule))
+        spoken = 0.0 if value is None else 1.0
+        return Reading(boundary, start, spoken, limits.SILENT, f"nothing for {rule.no_data}")
 
     def _in_force(self, time: int) -> Policy:
         """The policy at event time `time` (ms), whose rules on samples are then those of `self`."""
@@ -136,7 +151,7 @@ class ModelSamples:
 
     def _reach(self) -> int:
         """How long before a boundary (ms) samples must be known for the rules to be evaluated at it."""
-        return max((rule.window for rule, _ in self._rules), default=0)
+        return max((_window(rule) for rule, _ in self._rules), default=0)
 
     def _mean(self, question: Question, start: int, end: int) -> float | None:
         """The mean of the samples in the panes that lie in the half-open time."""

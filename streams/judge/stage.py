@@ -11,12 +11,14 @@ commands it knew, and only one writer gets through.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 from confluent_kafka import KafkaException
 
-from schemas import topics
+from schemas import signing, topics
 from schemas.errors import HeadgateError
 from schemas.records import (
     Ack,
@@ -28,16 +30,19 @@ from schemas.records import (
     Pane,
     PaneRecord,
     PolicyRecord,
-    Release,
+    problem,
 )
 from schemas.settings import Settings
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import Topic
 from streams.join.murmur import partitions as murmur
-from streams.judge import notes
+from streams.judge import alerts, notes
 from streams.judge.check import check
 from streams.judge.checkpoint import Checkpoint
 from streams.judge.core import Judge
+from streams.judge.memory import Remembered
+from streams.judge.recovery import read_again
+from streams.judge.register import Register
 from streams.judge.release import Positions
 from streams.judge.sampled import SampledPartition
 from streams.judge.workers import LIVE
@@ -48,6 +53,8 @@ from streams.metrics.profiles import Profiles
 from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
 
 log = logging.getLogger(__name__)
+
+Judged = TypeVar("Judged", CommandRecord, Ack)
 
 INPUTS = (topics.PANES, topics.COMMANDS, topics.ACKS)
 """What releases are decided from."""
@@ -66,6 +73,7 @@ class Post:
         timeline: Timeline,
         profiles: Profiles,
         assigned: Mapping[TopicPartition, Assigned],
+        dashboard: str,
     ) -> None:
         self.partition = partition
         self.ends = {
@@ -74,7 +82,7 @@ class Post:
             if place.topic != topics.SAMPLES.name  # decisions wait for no samples, however many there are
         }
         self.note = notes.read(assigned.get(self.place(topics.PANES)))
-        self.judge = Judge(partition, timeline, self.note.floor, profiles)
+        self.judge = Judge(partition, timeline, self.note.floor, profiles, dashboard)
         self.sampled = SampledPartition(timeline, assigned.get(self.place(topics.SAMPLES)))
         self.writer: Writer | None = None
         self.ready = False
@@ -98,14 +106,12 @@ class Post:
         """This number's partition of a topic."""
         return TopicPartition(topic.name, self.partition)
 
-    def as_of(self) -> Positions:
-        """Below which offsets the inputs are known."""
+    def as_of(self, policies: int) -> Positions:
+        """Below which offsets the inputs are known, and `control.policies`."""
         inputs = {topic.name for topic in INPUTS}
-        return {
-            place.topic: {str(place.partition): offset}
-            for place, offset in sorted(self.positions.items())
-            if place.topic in inputs
-        }
+        known = {place.topic: offset for place, offset in self.positions.items() if place.topic in inputs}
+        known[topics.POLICIES.name] = policies
+        return {topic: {str(self.partition): offset} for topic, offset in sorted(known.items())}
 
 
 class JudgeStage:
@@ -122,13 +128,16 @@ class JudgeStage:
         self._policies: Follower | None = None
         self._releases: Follower | None = None
         self._references: Follower | None = None
-        self._standing: dict[tuple[int, str], Release] = {}
+        self._keys = signing.keyring(settings.signing)
+        self._register = Register(self._keys)
+        self._known: Counter[int] = Counter()
+        """Partition of `control.policies` → the offset below which it is known."""
         self._pane_codec: Codec[PaneRecord] = Codec(PaneRecord)
         self._command_codec: Codec[CommandRecord] = Codec(CommandRecord)
         self._ack_codec: Codec[Ack] = Codec(Ack)
         self._policy_codec: Codec[PolicyRecord] = Codec(PolicyRecord)
-        self._release_codec: Codec[Release] = Codec(Release)
         self._detection_codec: Codec[Detection] = Codec(Detection)
+        self._memory_codec: Codec[Remembered] = Codec(Remembered)
         self._checkpoint_codec: Codec[Checkpoint] = Codec(Checkpoint)
         self._letters = 0
 
@@ -136,7 +145,9 @@ class JudgeStage:
         """Each number's partitions come together; where one of them moves, all of that number begin anew."""
         for number in {place.partition for place in partitions}:
             mine = {place: standing for place, standing in partitions.items() if place.partition == number}
-            self._posts[number] = Post(number, self._timeline, self._profiles, mine)
+            self._posts[number] = Post(
+                number, self._timeline, self._profiles, mine, self._settings.grafana.url
+            )
 
     def revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Forgets them, and their writers."""
@@ -172,16 +183,22 @@ class JudgeStage:
             post.caught_up = post.caught_up or all(
                 place in readings and readings[place].position >= end for place, end in post.ends.items()
             )
-            detections = self._detections(post, now)
+            detections = self._detections(post, now) + _histories(post)
             if not post.caught_up:
                 await self._write(post, detections)
                 continue
             reading = readings.get(post.place(topics.SAMPLES))
             if reading is not None:
                 post.outbox.extend(post.sampled.pass_time(reading))
-            decisions = post.judge.decide(now, post.as_of())
+            decisions = post.judge.decide(now, post.as_of(self._known[post.partition]))
+            again = self._register.unsound(post.partition)
             await self._write(
-                post, [Message(topics.RELEASES, record.model, record) for record in decisions.releases]
+                post,
+                [
+                    *(Message(topics.RELEASES, model, value) for model, value in again),
+                    *(Message(topics.RELEASES, record.model, record) for record in decisions.releases),
+                    *(_kept(checkpoint) for checkpoint in decisions.handed),
+                ],
             )
             for record in decisions.releases:
                 log.info(
@@ -197,19 +214,20 @@ class JudgeStage:
                             refusal.actor,
                             refusal.reason,
                         )
+            self._complain(post, now)
             outbox, post.outbox = post.outbox, []
             await self._write(
                 post,
                 [
-                    *(
-                        Message(topics.EVIDENCE, checkpoint.model, checkpoint)
-                        for checkpoint in decisions.checkpoints
-                    ),
-                    *(_message(value) for value in outbox),
-                    *(_message(alert) for alert in decisions.alerts),
+                    *(_kept(checkpoint) for checkpoint in decisions.checkpoints),
+                    *(self._message(value) for value in outbox),
+                    *(self._message(alert) for alert in decisions.alerts),
+                    *(Message(topics.RULES, firing.key, firing) for firing in post.judge.firings()),
                     *detections,
                 ],
             )
+            for checkpoint in decisions.checkpoints:
+                post.judge.secure(checkpoint)
             post.flushed = dict(post.positions)
             if now >= post.forgot + MEMORY:
                 post.forgot = now
@@ -263,9 +281,11 @@ class JudgeStage:
     def _take(self, post: Post, partition: TopicPartition, record: Record, batch: int) -> None:
         """Raises ValueError for a record that cannot be read."""
         if partition.topic == topics.COMMANDS.name:
-            post.judge.command(self._command_codec.decode(record.value), record.offset)
+            command = _sound(self._command_codec.decode(record.value), record)
+            forged = self._keys.mistake(record.value or b"", record.headers)
+            post.judge.command(command, record.offset, record.timestamp, forged)
         elif partition.topic == topics.ACKS.name:
-            post.judge.ack(self._ack_codec.decode(record.value))
+            post.judge.ack(_sound(self._ack_codec.decode(record.value), record), record)
         elif partition.topic == topics.SAMPLES.name:
             post.outbox.extend(post.sampled.take(record, batch))
         else:
@@ -292,14 +312,21 @@ class JudgeStage:
         await self._refresh(post)
         for entry in await patiently(lambda: self._written(post)):
             self._relearn(post, entry)
-        for (number, _), record in self._standing.items():
-            if number == post.partition:
-                post.judge.adopt(record)
-        if post.judge.floor > BEGINNING:
-            for model in self._timeline.models():
-                if murmur([model.encode()], self._settings.topics.model_partitions)[0] == post.partition:
-                    post.judge.expect(model)
+        for entry in await patiently(lambda: self._remembered(post)):
+            self._remember(post, entry)
+        for record in self._register.of(post.partition):
+            post.judge.adopt(record)
+        await read_again(self._settings, post.judge, post.partition, post.positions, _now())
+        self._expect(post, self._timeline.models())
         post.ready = True
+
+    def _expect(self, post: Post, models: Collection[str]) -> None:
+        """Has those of the post's models watched that may have fallen silent, or never speak."""
+        for model in models:
+            mine = murmur([model.encode()], self._settings.topics.model_partitions)[0] == post.partition
+            silent = any(rule.no_data is not None for rule in self._timeline.latest(model).rules)
+            if mine and (silent or post.judge.floor > BEGINNING):
+                post.judge.expect(model)
 
     async def _refresh(self, post: Post) -> None:
         """Reads policies, releases and checkpoints to their ends, however long the broker takes."""
@@ -316,7 +343,7 @@ class JudgeStage:
                     self._references = Follower(self._settings, topics.PROFILES)
                 self._read_profiles(await asyncio.to_thread(self._references.refresh))
                 self._read_policies(await asyncio.to_thread(self._policies.refresh))
-                self._read_releases(await asyncio.to_thread(self._releases.refresh))
+                self._register.read(await asyncio.to_thread(self._releases.refresh))
                 return
             except KafkaException as error:
                 if not said:
@@ -330,13 +357,17 @@ class JudgeStage:
         found: dict[str, Checkpoint] = {}
         try:
             for entry in follower.refresh():
-                if entry.partition == partition and entry.value:
-                    try:
-                        checkpoint = self._checkpoint_codec.decode(entry.value)
-                    except msgspec.DecodeError as error:
-                        log.warning("control.evidence, offset %d: %s", entry.offset, error)
-                        continue
-                    found[checkpoint.model] = checkpoint
+                if entry.partition != partition:
+                    continue
+                if not entry.value:  # somebody has deleted it
+                    found.pop((entry.key or b"").decode(errors="replace"), None)
+                    continue
+                try:
+                    checkpoint = self._checkpoint_codec.decode(entry.value)
+                except msgspec.DecodeError as error:
+                    log.warning("control.evidence, offset %d: %s", entry.offset, error)
+                    continue
+                found[checkpoint.model] = checkpoint
         finally:
             follower.close()
         return list(found.values())
@@ -348,6 +379,22 @@ class JudgeStage:
             return [entry for entry in follower.refresh() if entry.partition == post.partition]
         finally:
             follower.close()
+
+    def _remembered(self, post: Post) -> list[Entry]:
+        """What predecessors' rules remembered: of each key the newest."""
+        follower = Follower(self._settings, topics.RULES)
+        try:
+            mine = [entry for entry in follower.refresh() if entry.partition == post.partition]
+        finally:
+            follower.close()
+        newest = {entry.key: entry for entry in mine}
+        return [entry for entry in newest.values() if entry.value]
+
+    def _remember(self, post: Post, entry: Entry) -> None:
+        try:
+            post.judge.remember(self._memory_codec.decode(entry.value))
+        except msgspec.DecodeError as error:
+            log.error("control.rules, offset %d: %s; it is left alone", entry.offset, error)
 
     def _relearn(self, post: Post, entry: Entry) -> None:
         try:
@@ -372,7 +419,7 @@ class JudgeStage:
         if self._policies is not None:
             self._read_policies(self._policies.poll(0))
         if self._releases is not None:
-            for number, record in self._read_releases(self._releases.poll(0)):
+            for number, record in self._register.read(self._releases.poll(0)):
                 if number in self._posts:
                     self._posts[number].judge.adopt(record)
 
@@ -381,10 +428,14 @@ class JudgeStage:
         stays.
         """
         for entry in entries:
+            self._known[entry.partition] = entry.offset + 1
             try:
                 policy = Timeline().read(entry.value, entry.timestamp)
                 check(policy)
                 self._timeline.add(policy, max(self._policy_codec.decode(entry.value).ts, entry.timestamp))
+                for post in self._posts.values():
+                    if post.ready:
+                        self._expect(post, [policy.model])
             except HeadgateError as error:
                 log.error("control.policies, offset %d: %s; the last good policy stays", entry.offset, error)
 
@@ -395,17 +446,20 @@ class JudgeStage:
             except HeadgateError as error:
                 log.error("offset %d: %s; it is left alone", entry.offset, error)
 
-    def _read_releases(self, entries: Sequence[Entry]) -> list[tuple[int, Release]]:
-        found = []
-        for entry in entries:
-            try:
-                record = self._release_codec.decode(entry.value)
-            except msgspec.DecodeError as error:
-                log.error("control.releases, offset %d: %s", entry.offset, error)
-                continue
-            self._standing[entry.partition, record.model] = record
-            found.append((entry.partition, record))
-        return found
+    def _complain(self, post: Post, now: int) -> None:
+        """Letters about releases that are none, and about acks of releases that there never were."""
+        for bad in self._register.bad(post.partition):
+            log.error("control.releases, offset %d: %s", bad.entry.offset, bad.reason)
+            self._letters += 1
+            place = post.place(topics.RELEASES)
+            post.outbox.append(dead_letter(self.name, place, bad.entry, bad.reason, now))
+            if bad.forged and bad.model is not None:
+                post.judge.forged(bad.model, topics.RELEASES.name, bad.entry.timestamp, bad.reason)
+        for stray, reason in post.judge.strays(now):
+            if stray.origin is not None:
+                self._letters += 1
+                letter = dead_letter(self.name, post.place(topics.ACKS), stray.origin, reason, now)
+                post.outbox.append(letter)
 
     async def _write(self, post: Post, messages: Sequence[Message]) -> None:
         if not messages or post.writer is None:
@@ -416,6 +470,12 @@ class JudgeStage:
             if self._posts.get(post.partition) is post:
                 raise
             log.info("partition %d has gone to another judge in mid-write", post.partition)
+
+    def _message(self, value: Alert | DeadLetter) -> Message:
+        if isinstance(value, Alert):
+            linked = alerts.linked(value, self._settings.grafana.url)
+            return Message(topics.ALERTS, value.model, linked)
+        return Message(topics.DEAD_LETTERS, value.key or "", value)
 
     def _forget(self, post: Post, now: int) -> None:
         post.judge.forget(now)
@@ -434,7 +494,18 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _message(value: Alert | DeadLetter) -> Message:
-    if isinstance(value, Alert):
-        return Message(topics.ALERTS, value.model, value)
-    return Message(topics.DEAD_LETTERS, value.key or "", value)
+def _sound(record: Judged, origin: Record) -> Judged:
+    """The record, if it can have come when it did. Raises ValueError."""
+    mistake = problem(record, origin.timestamp)
+    if mistake is not None:
+        raise ValueError(mistake)
+    return record
+
+
+def _kept(checkpoint: Checkpoint) -> Message:
+    return Message(topics.EVIDENCE, checkpoint.model, checkpoint)
+
+
+def _histories(post: Post) -> list[Message]:
+    """What rules have come to remember. It waits for no decision, and no decision for it."""
+    return [Message(topics.RULES, key, record) for key, record in post.judge.histories()]

@@ -37,6 +37,7 @@ class Worker(msgspec.Struct):
     failed: int = -1
     error: str = ""
     loaded: tuple[str, ...] = ()
+    available: frozenset[str] | None = None
 
 
 class Workers:
@@ -56,6 +57,8 @@ class Workers:
         worker.last = max(worker.last, ack.ts)
         if ack.loaded is not None:
             worker.loaded = tuple(ack.loaded)
+        if ack.available is not None:
+            worker.available = frozenset(ack.available)
         if ack.kind == "ack" and ack.status == "failed":
             worker.failed, worker.error = ack.generation, ack.error or ""
         elif (ack.kind == "heartbeat" or ack.status == "applied") and ack.generation > worker.applied:
@@ -64,6 +67,13 @@ class Workers:
     def live(self, now: int) -> Iterator[Worker]:
         """Those heard of in the last `LIVE` ms, by name."""
         return (worker for _, worker in sorted(self._workers.items()) if now <= worker.last + LIVE)
+
+    def available(self, now: int) -> frozenset[str] | None:
+        """The versions that live workers could load; None where none lives, or one does not say."""
+        known = [worker.available for worker in self.live(now)]
+        if not known or None in known:
+            return None
+        return frozenset().union(*(versions for versions in known if versions is not None))
 
     def stand(self, generation: int, released: int, patience: int, now: int) -> Mapping[str, Standing]:
         """How each live worker stands to the generation released at `released` (ms), with `patience` ms from
@@ -75,15 +85,24 @@ class Workers:
         }
 
     def settled(self, generation: int, released: int, patience: int, now: int) -> int | None:
-        """When the last live worker had applied the generation, at most `patience` ms after `released`; None
-        while that is to come.
+        """When the last worker that was live had applied the generation, or was silent for good, at most
+        `patience` ms after `released`; None while that is to come.
+
+        It counts who was live between the two, whether or not anybody asked then: what is known of workers
+        and `now` alone say it.
         """
-        workers = list(self.live(now))
         limit = released + patience
-        if workers and all(worker.applied >= generation for worker in workers):
-            times = [worker.applied_at for worker in workers if worker.applied == generation]
-            return min(max([released, *times]), limit)
-        return limit if now >= limit else None
+        concerned = [w for w in self._workers.values() if w.since <= limit and w.last + LIVE >= released]
+        times = [released]
+        for worker in concerned:
+            if worker.applied >= generation:
+                times.append(worker.applied_at if worker.applied == generation else released)
+            elif worker.last + LIVE < now:
+                times.append(worker.last + LIVE)
+            else:
+                times.append(limit)
+        known = min(max(times), limit) if concerned else limit
+        return known if known <= now else None
 
     def overcome(self, generation: int, released: int, patience: int, now: int) -> Iterator[str]:
         """Those that were late with the generation but have applied it since, or are gone."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from schemas import topics
+from schemas import signing, topics
 from schemas.errors import HeadgateError
 from schemas.records import ENCODER, Codec, Record, Release
 from schemas.settings import Settings
@@ -41,11 +41,13 @@ class FencedError(HeadgateError):
 
 
 class Message(NamedTuple):
-    """A record to be written, to the writer's partition."""
+    """A record to be written, to the writer's partition; as bytes where it is to be written as it was; None
+    deletes what a compacted topic has under the key.
+    """
 
     topic: Topic
     key: str
-    value: Record
+    value: Record | bytes | None
 
 
 class Writer:
@@ -54,6 +56,7 @@ class Writer:
     def __init__(self, settings: Settings, partition: int) -> None:
         self._prefix = settings.topics.prefix
         self._partition = partition
+        self._keys = signing.keyring(settings.signing)
         self._producer = Producer(
             settings.kafka.librdkafka()
             | {
@@ -81,12 +84,7 @@ class Writer:
             try:
                 self._producer.begin_transaction()
                 for message in messages:
-                    self._producer.produce(
-                        self._prefix + message.topic.name,
-                        ENCODER.encode(message.value),
-                        message.key,
-                        partition=self._partition if message.topic.key == "model" else -1,
-                    )
+                    self._produce(message)
                 self._insist(lambda: self._producer.commit_transaction(TIMEOUT), _left(deadline))
                 return
             except KafkaException as error:
@@ -94,6 +92,16 @@ class Writer:
                     raise
                 log.warning("a transaction has to be made again: %s", error.args[0].str())
                 self._insist(lambda: self._producer.abort_transaction(TIMEOUT), _left(deadline))
+
+    def _produce(self, message: Message) -> None:
+        value = ENCODER.encode(message.value) if isinstance(message.value, Record) else message.value
+        self._producer.produce(
+            self._prefix + message.topic.name,
+            value,
+            message.key,
+            partition=self._partition if message.topic.key.split("/")[0] == "model" else -1,
+            headers=[*self._keys.sign(value)] if value and message.topic is topics.RELEASES else [],
+        )
 
     def _insist(self, call: Callable[[], None], patience: float | None) -> None:
         deadline = None if patience is None else time.monotonic() + patience
@@ -149,13 +157,17 @@ def force_rollback(settings: Settings, model: str, actor: str, reason: str | Non
     found = _latest(settings, model)
     if found is None:
         raise HeadgateError(f"{model} has no release: nothing to roll back")
-    partition, standing = found
-    _rolled_back(standing, actor, reason, now)  # a refusal is to fence nobody
-    writer = Writer(settings, partition)
+    if found.signed and not signing.keyring(settings.signing):
+        raise HeadgateError(
+            f"releases of {model} are signed, but no key is configured here, so workers would refuse this "
+            f"one; set {signing.VARIABLE}, or keys under [signing] in headgate.toml"
+        )
+    _rolled_back(found.standing, actor, reason, now)  # a refusal is to fence nobody
+    writer = Writer(settings, found.partition)
     try:
         writer.open(PATIENCE)
-        standing = (_latest(settings, model) or found)[1]
-        record = _rolled_back(standing, actor, reason, now)
+        found = _latest(settings, model) or found
+        record = _rolled_back(found.standing, actor, reason, now)
         writer.write([Message(topics.RELEASES, model, record)], PATIENCE)
     except KafkaException as error:
         raise HeadgateError(
@@ -184,20 +196,39 @@ def _rolled_back(standing: Standing, actor: str, reason: str | None, now: int) -
     return escalation.handed_over(standing, release.restore(standing, standing.state.previous, occasion))
 
 
-def _latest(settings: Settings, model: str) -> tuple[int, Standing] | None:
+class Latest(NamedTuple):
+    """The newest release of a model, where it stands, and whether its releases are signed."""
+
+    partition: int
+    standing: Standing
+    signed: bool
+
+
+def _latest(settings: Settings, model: str) -> Latest | None:
+    """Of the releases of `model` that are signed as they must be."""
     follower = Follower(settings, topics.RELEASES)
+    keys = signing.keyring(settings.signing)
     codec: Codec[Release] = Codec(Release)
-    latest: tuple[int, Standing] | None = None
+    latest: Latest | None = None
+    signed = False
     try:
         for entry in follower.refresh():
-            if entry.value and entry.key == model.encode():
-                try:
-                    latest = (entry.partition, release.read(codec.decode(entry.value)))
-                except msgspec.DecodeError as error:
-                    log.warning("control.releases, offset %d: %s", entry.offset, error)
+            if not entry.value or entry.key != model.encode():
+                continue
+            try:
+                record = codec.decode(entry.value)
+            except msgspec.DecodeError as error:
+                log.warning("control.releases, offset %d: %s", entry.offset, error)
+                continue
+            mistake = keys.mistake(entry.value, entry.headers)
+            if mistake is not None:
+                log.warning("control.releases, offset %d: %s; it is left alone", entry.offset, mistake)
+            elif latest is None or record.generation > latest.standing.release.generation:
+                latest = Latest(entry.partition, release.read(record), signed=False)
+            signed = signed or any(name == signing.HEADER for name, _ in entry.headers)
     finally:
         follower.close()
-    return latest
+    return None if latest is None else latest._replace(signed=signed)
 
 
 def _left(deadline: float | None) -> float | None:

@@ -5,7 +5,8 @@ A snapshot of a pane (`schemas.records.Pane`) is one tally from one source parti
 windows, all sources and all arms together are merges. What is made of a tally is `evaluate.py`'s business.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -141,19 +142,38 @@ def _add_places(one: Sequence[Number], other: Sequence[Number]) -> Sequence[Numb
     return [x + y for x, y in zip(one, other, strict=False)] + list(longer[common:])
 
 
-def _bucketed(pane: Pane) -> dict[str, Floats]:
-    buckets = np.array(pane.buckets, np.intp)
-    if len(buckets) and buckets.max() >= BUCKETS:
-        raise ValueError(f"buckets: found {buckets.max()}, expected numbers below {BUCKETS}")
-    found = {}
+class Bucketed(Mapping[str, Floats]):
+    """Sums by user bucket as a snapshot has them, those of users that there are: each becomes an array when
+    it is asked for. Most never are, and a judge holds very many.
+    """
+
+    __slots__ = ("_buckets", "_sums")
+
+    def __init__(self, buckets: Sequence[int], sums: Mapping[str, Sequence[float]]) -> None:
+        self._buckets = bytes(buckets)
+        self._sums = {name: array("d", values) for name, values in sums.items()}
+
+    def __getitem__(self, name: str) -> Floats:
+        found = np.zeros(BUCKETS)
+        np.add.at(found, np.frombuffer(self._buckets, np.uint8), np.frombuffer(self._sums[name]))
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sums)
+
+    def __len__(self) -> int:
+        return len(self._sums)
+
+
+def _bucketed(pane: Pane) -> Mapping[str, Floats]:
+    if pane.buckets and max(pane.buckets) >= BUCKETS:
+        raise ValueError(f"buckets: found {max(pane.buckets)}, expected numbers below {BUCKETS}")
     for name, values in pane.bucket_sums.items():
-        if len(values) != len(buckets):
+        if len(values) != len(pane.buckets):
             raise ValueError(
-                f"bucket_sums.{name}: found {len(values)} values, expected {len(buckets)}, one a bucket"
+                f"bucket_sums.{name}: found {len(values)} values, expected {len(pane.buckets)}, one a bucket"
             )
-        found[name] = np.zeros(BUCKETS)
-        np.add.at(found[name], buckets, values)
-    return found
+    return Bucketed(pane.buckets, pane.bucket_sums) if pane.bucket_sums else {}
 
 
 def _check(field: str, lists: Mapping[Key, Sequence[Number]], places: Sequence[str]) -> None:

@@ -5,7 +5,19 @@ of `tests/bench/README.md`, and its size: `make bench ARGS='transport'`, `make b
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.bench import join_profile, live, loop_times, pending, recovery, side_by_side, transport_rate
+from tests.bench import (
+    join_profile,
+    judge,
+    live,
+    loop_times,
+    pending,
+    recovery,
+    replay,
+    rollback,
+    rules,
+    side_by_side,
+    transport_rate,
+)
 
 BENCHES: Mapping[str, tuple[Callable[[int], object], int]] = {
     "compare": (side_by_side.measure, 1_000_000),
@@ -15,8 +27,12 @@ BENCHES: Mapping[str, tuple[Callable[[int], object], int]] = {
     "pending": (pending.measure, 1_000_000),
     "live": (live.measure, 60),
     "recovery": (recovery.measure, 1_000_000),
+    "replay": (replay.measure, 1_000_000),
     "transport": (transport_rate.measure, 1_000_000),
     "loop": (loop_times.measure, 10),
+    "judge": (judge.measure, 2_000),
+    "rollback": (rollback.measure, 10),
+    "rules": (rules.measure, 1_000),
 }
 """What each measures with, and its size where none is given."""
 USUAL = ("compare", "profile")

@@ -1,8 +1,8 @@
 """How soon the loop closes: bad events → alert, and release record → last worker's ack. `python -m
 tests.bench loop [rounds]`.
 
-A local stack, the three stages and two serving workers, all as processes; times are the difference of Kafka's
-timestamps of the records concerned, all stamped on this machine.
+A local stack, the three stages and eight serving workers, all as processes; times are the difference of
+Kafka's timestamps of the records concerned, all stamped on this machine.
 """
 
 import sys
@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from uuid import uuid4
+
+import numpy as np
 
 from infra import topics as broker
 from infra.local.process import Process
@@ -25,10 +26,11 @@ from streams.log import Follower, Output
 from tests import serving_models
 from tests.bench import workload
 
-WORKERS = 2
+WORKERS = 8
 RATE = 200
 """Predictions a second, while alerts are timed."""
 PATIENCE = 60.0
+RELEASE = {"steps": [{"weight": 0.5, "for": "1h"}], "cooldown": "0s", "no_data": "1h"}
 RULE = {"name": "errors", "metric": "error_rate", "above": 0.5, "window": "1s", "severity": "page"}
 
 
@@ -36,12 +38,15 @@ class Times(NamedTuple):
     """Milliseconds, one a round."""
 
     alerts: list[float]
-    acks: list[float]
+    starts: list[float]
+    rollbacks: list[float]
 
     def __str__(self) -> str:
         return (
-            f"loop: first bad event to alert {_spread(self.alerts)}; release record to the last of {WORKERS} "
-            f"workers' acks {_spread(self.acks)}"
+            f"loop: first bad event to alert {_spread(self.alerts)}\n"
+            f"loop: record of a start, whose version has to be loaded, to the last of {WORKERS} workers' "
+            f"acks {_spread(self.starts)}\n"
+            f"loop: record of a rollback to the last of {WORKERS} workers' acks {_spread(self.rollbacks)}"
         )
 
 
@@ -53,7 +58,9 @@ def measure(rounds: int) -> Times:
         settings = stack.settings
         broker.create(settings, forever=True)
         attribution = {"window": "2s", "lateness": "1s"}
-        policy = workload.policy(model=serving_models.MODEL, pane="1s", attribution=attribution, rules=[RULE])
+        policy = workload.policy(
+            model=serving_models.MODEL, pane="1s", attribution=attribution, rules=[RULE], release=RELEASE
+        )
         workload.apply(settings, policy, _now())
         for seed, version in enumerate(("v1", "v2")):
             serving_models.add_version(folder, version, seed)
@@ -62,12 +69,15 @@ def measure(rounds: int) -> Times:
             process = Process(arguments[0], stack.logs / f"{arguments[0]}-{number}.log")
             process.start([sys.executable, "-m", "infra.cli", *arguments], settings.environment())
             resources.callback(process.stop)
-        acks = _time_acks(settings, rounds)
-        return Times(_time_alerts(settings, rounds), acks)
+        starts, rollbacks = _time_acks(settings, rounds)
+        return Times(_time_alerts(settings, rounds), starts, rollbacks)
 
 
-def _time_acks(settings: Settings, rounds: int) -> list[float]:
-    output, times = Output(settings), []
+def _time_acks(settings: Settings, rounds: int) -> tuple[list[float], list[float]]:
+    """Of starts and of rollbacks, one after the other."""
+    output = Output(settings)
+    starts: list[float] = []
+    rollbacks: list[float] = []
     releases, acks = Follower(settings, topics.RELEASES), Follower(settings, topics.ACKS)
     acked: dict[int, dict[str, int]] = {}
     stamped: dict[int, int] = {}
@@ -83,13 +93,14 @@ def _time_acks(settings: Settings, rounds: int) -> list[float]:
                 acked.setdefault(said.generation, {}).setdefault(said.worker, entry.timestamp)
 
     for generation in range(1, 2 * rounds + 2):
-        command = "start" if generation == 1 or generation % 2 == 0 else "abort"
+        command = "start" if generation == 1 or generation % 2 == 0 else "rollback"
         version = "v1" if generation == 1 else "v2" if command == "start" else None
         _order(output, command, version)
         _until(read, lambda g=generation: g in stamped and len(acked.get(g, {})) == WORKERS)  # type: ignore[misc]
         if generation > 1:
+            times = rollbacks if generation % 2 else starts
             times.append(float(max(acked[generation].values()) - stamped[generation]))
-    return times
+    return starts, rollbacks
 
 
 def _time_alerts(settings: Settings, rounds: int) -> list[float]:
@@ -164,7 +175,8 @@ def _until(read: Callable[[], None], happened: Callable[[], bool]) -> None:
 
 
 def _spread(times: list[float]) -> str:
-    return f"median {median(times):,.0f} ms, longest {max(times):,.0f} ms ({len(times)} times)"
+    middle, late = np.percentile(times, [50, 99])
+    return f"p50 {middle:,.0f} ms, p99 {late:,.0f} ms, longest {max(times):,.0f} ms ({len(times)} times)"
 
 
 def _now() -> int:

@@ -180,6 +180,7 @@ def policy(**changes: object) -> Policy:
         "attribution": {"window": f"{WINDOW}ms", "lateness": f"{LATENESS}ms"},
         "answer": "10s",
         "release": {
+            "steps": [{"weight": 0.1, "for": "5m"}],
             "guardrails": [
                 {"metric": "ctr", "worse_by": 0.0},
                 {"metric": "error_rate", "above": 0.05},
@@ -200,16 +201,18 @@ def apply(settings: Settings, policy_: Policy, now: int) -> None:
     output.flush()
 
 
-def describe(settings: Settings) -> None:
-    """Puts a reference profile of both versions into `control.profiles`: eight bins for ages, ten for
-    baskets and for scores.
-    """
-    output = Output(settings)
+def profiles() -> Iterator[Profile]:
+    """A reference profile of each version: eight bins for ages, ten for baskets and for scores."""
     ages = Distribution(counts=[100] * 8, edges=[10.0 * i for i in range(1, 8)], lowest=0.0, highest=79.0)
     shares = Distribution(counts=[80] * 10, edges=[i / 10 for i in range(1, 10)], lowest=0.0, highest=1.0)
     for version, _ in SERIES:
-        profile = Profile(
-            model=MODEL, version=version, ts=START, features={"age": ages, "basket": shares}, score=shares
-        )
-        output.send(topics.PROFILES, f"{MODEL}/{version}", ENCODER.encode(profile))
+        features = {"age": ages, "basket": shares}
+        yield Profile(model=MODEL, version=version, ts=START, features=features, score=shares)
+
+
+def describe(settings: Settings) -> None:
+    """Puts the profiles into `control.profiles`."""
+    output = Output(settings)
+    for profile in profiles():
+        output.send(topics.PROFILES, f"{MODEL}/{profile.version}", ENCODER.encode(profile))
     output.flush()

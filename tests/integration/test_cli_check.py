@@ -162,14 +162,14 @@ def test_policies_are_told_by_model_and_their_cost_by_the_longest(own: Settings,
 def test_the_cost_is_what_the_rate_of_the_last_minute_makes_pending(own: Settings, tmp_path: Path) -> None:
     create(own, forever=True)
     headgate = Headgate(own, tmp_path)
-    headgate("policy", "apply", headgate.file("p.yaml", "model: ranker\nattribution: {window: 2h}\n"))
+    headgate("policy", "apply", headgate.file("p.yaml", "model: ranker\nattribution: {window: 4h}\n"))
     output = Output(own)
     for number in range(60_000):
         output.send(topics.PREDICTIONS, f"r-{number}", b"{}")
     output.flush()
     cost = findings(headgate)[1]["cost"]
     assert cost["text"].startswith("1,000 events/s in the last minute")
-    assert "about 7,270,000 pending predictions, 2,080 MiB in the join's memory" in cost["text"]
+    assert "about 14,470,000 pending predictions, 2,622 MiB in the join's memory" in cost["text"]
     assert cost["state"] == "note"
     assert "memory under [streams]" in cost["remedy"]
 

@@ -125,13 +125,50 @@ class TestWithAWorker:
         release = done.json["release"]
         assert (release["stable"], release["candidate"], release["weight"]) == ("v1", None, 0.0)
 
-    def test_a_version_that_there_is_not_fails_and_the_worker_says_why(self, headgate: Headgate) -> None:
+    def test_a_version_that_no_worker_has_is_refused_and_nothing_changes(self, headgate: Headgate) -> None:
+        before = headgate("release", "status", "ranker", "--json").json["generation"]
         done = headgate("release", "start", "ranker", "v9", "--wait")
         assert done.status == 1
         (line,) = done.err.splitlines()
+        assert "no live worker has a version v9 of ranker (they have v1, v2, v3)" in line
+        assert headgate("release", "status", "ranker", "--json").json["generation"] == before
+
+    def test_a_model_that_nobody_knows_is_refused(self, headgate: Headgate, model: str) -> None:
+        done = headgate("release", "start", model, "v1", "--wait")
+        assert done.status == 1
+        assert f"nothing is known of a model {model}" in done.err
+
+    def test_a_version_that_cannot_be_loaded_fails_and_the_worker_says_why(self, headgate: Headgate) -> None:
+        broken = headgate.folder / MODELS / serving_models.MODEL / "v4"
+        broken.mkdir()
+        done = headgate("release", "start", "ranker", "v4", "--wait")
+        assert done.status == 1
+        (line,) = done.err.splitlines()
         assert "could not be applied by" in line
-        assert "v9" in line
+        assert "v4" in line
         assert headgate("release", "abort", "ranker", "--wait").status == 0
+
+    def test_a_command_for_another_generation_is_refused(self, headgate: Headgate) -> None:
+        done = headgate("release", "start", "ranker", "v2", "--generation", "1", "--wait")
+        assert done.status == 1
+        assert "it was meant for generation 1, found generation" in done.err
+
+    def test_a_shadow_is_shown_and_ended(self, headgate: Headgate) -> None:
+        assert headgate("release", "start", "ranker", "v2", "--shadow", "--wait").status == 0
+        assert headgate("release", "status", "ranker", "--json").json["shadow"] == "v2"
+        done = headgate("release", "promote", "ranker", "--wait")
+        assert "v2 is a shadow; `start v2` makes it a canary" in done.err
+        assert headgate("release", "abort", "ranker", "--wait").status == 0
+        assert headgate("release", "status", "ranker", "--json").json["shadow"] is None
+
+    def test_what_was_promoted_is_watched_with_the_old_version_in_memory(self, headgate: Headgate) -> None:
+        assert headgate("release", "start", "ranker", "v3", "--wait").status == 0
+        assert headgate("release", "promote", "ranker", "--wait").status == 0
+        status = headgate("release", "status", "ranker", "--json").json
+        assert (status["phase"], status["stable"], status["candidate"]) == ("watching", "v3", "v1")
+        assert status["workers"][0]["loaded"] == ["v1", "v3"]
+        assert headgate("release", "abort", "ranker", "--wait").status == 0
+        assert headgate("release", "status", "ranker", "--json").json["stable"] == "v1"
 
     def test_a_rollback_by_force_needs_no_judge_to_decide(self, headgate: Headgate) -> None:
         assert headgate("release", "start", "ranker", "v3", "--wait").status == 0

@@ -15,7 +15,7 @@ from schemas.settings import Settings
 from streams import registry
 from streams.judge.detectors import WARM_UP
 from tests.integration.headgate_command import Headgate, until
-from tests.integration.test_judge_stage import Bench, Log, now
+from tests.judge_processes import Bench, Log, now
 
 AGES = Distribution(counts=[50, 50], edges=[18.0], lowest=0.0, highest=100.0, deviation=20.0)
 POLICY = {

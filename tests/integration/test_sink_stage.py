@@ -156,3 +156,17 @@ def test_what_was_on_its_way_when_a_partition_went_is_not_called_safe_when_it_co
         assert stage.safe(SAMPLES) is None
 
     asyncio.run(scenario())
+
+
+def test_a_silence_without_value_is_a_tombstone_and_no_dead_letter(settings: Settings) -> None:
+    silences = TopicPartition(topics.SILENCES.name, 0)
+
+    async def scenario() -> None:
+        stage = SinkStage(settings)
+        assign(stage, silences)
+        await stage.process(silences, [Message(0, NOW, b"ranker/s1", None)])
+        await stage.close()
+        assert stage.safe(silences) is not None
+        assert stage.vitals()["dead_letters_total"] == 0
+
+    asyncio.run(scenario())

@@ -1,7 +1,6 @@
 """Health of real processes on a real broker, as a probe or an operator sees it."""
 
 import http.client
-import itertools
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import infra.topics
 from infra.local import ports
 from infra.local.kafka import Kafka
 from schemas import topics
+from schemas.receivers import Notify
 from schemas.settings import Settings
 from streams import registry
 from tests.conftest import isolated
@@ -231,14 +231,20 @@ def test_a_process_that_gets_no_partition_is_ready(own: Settings, start: Start) 
 def test_each_stage_serves_health_on_a_port_of_its_own_and_says_what_only_it_knows(
     own: Settings, start: Start, stage: str
 ) -> None:
-    process = start(own, stage)
+    notify = Notify(webhook=f"http://127.0.0.1:{ports.free()}")
+    process = start(msgspec.structs.replace(own, notify=notify), stage)
     process.until_ready()
     found = {family.name for family in text_string_to_metric_families(process.ask("/metrics").text)}
-    expected = {"join": "headgate_catching_up", "judge": "headgate_models", "sink": "headgate_rows"}
+    expected = {
+        "join": "headgate_catching_up",
+        "judge": "headgate_models",
+        "sink": "headgate_rows",
+        "notify": "headgate_posted_alerts",
+    }
     assert {expected[stage], "headgate_lag_records", "process_resident_memory_bytes"} <= found
 
 
 def test_the_stages_of_one_machine_are_one_port_apart() -> None:
     streams = msgspec.structs.replace(Settings().streams, health="127.0.0.1:9400")
     addresses = [streams.health_address(registry.number(stage)) for stage in registry.STAGES]
-    assert addresses == [("127.0.0.1", port) for port in itertools.islice(itertools.count(9400), 3)]
+    assert addresses == [("127.0.0.1", port) for port in range(9400, 9400 + len(registry.STAGES))]

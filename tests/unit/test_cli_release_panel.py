@@ -8,7 +8,9 @@ from rich.console import Console
 
 from infra.commands.release_panel import panel
 from infra.commands.release_view import Status, WorkerStatus
-from streams.judge.checkpoint import Refusal
+from schemas.records import Alert, Silence
+from streams.judge.ahead import Next
+from streams.judge.checkpoint import Outlook, Refusal, Turn
 
 NOW = 1_735_689_720_000
 
@@ -100,3 +102,112 @@ def test_what_was_refused_last_and_why() -> None:
 @pytest.mark.parametrize("reason", ["[bold]", "[/]", "a [link=x]"])
 def test_words_of_others_are_shown_as_they_are(reason: str) -> None:
     assert reason in text(reason=reason, model=reason)
+
+
+FINDING = {
+    "test": "ctr worse_by 0",
+    "state": "open",
+    "statistic": 1.0,
+    "boundary": 3.0,
+    "effect": -0.031,
+    "lower": -0.113,
+    "upper": 0.052,
+    "values": {"v2": 0.0973, "v1": 0.1004},
+    "samples": {"v2": 22_177.0, "v1": 86_269.0},
+    "limit": 0.0,
+    "relative": True,
+    "fails": "below",
+    "needed": 1_000,
+}
+OUTLOOK = Outlook(at=NOW - 2_000, verdict="nothing is proven yet", context={"findings": [FINDING]})
+
+
+def seen(**changes: object) -> Outlook:
+    return msgspec.structs.replace(OUTLOOK, context={"findings": [FINDING | changes]})
+
+
+def test_what_is_going_on_comes_first_and_then_how_the_judge_sees_it() -> None:
+    shown = text(sentence="v2 is tried out.", outlook=OUTLOOK)
+    assert "v2 is tried out. The judge, 2 s ago: nothing is proven yet phase canary" in shown
+
+
+def test_a_judge_that_has_gone_silent_is_said_to_be_so_with_what_works_without_it() -> None:
+    silent = msgspec.structs.replace(OUTLOOK, at=NOW - 31_000)
+    shown = text(sentence="v2 is tried out.", outlook=silent)
+    assert "The judge has said nothing for 31 s: see whether `headgate streams judge` runs." in shown
+    assert "`headgate release rollback ranker --force` works without it." in shown
+    assert "has said nothing" not in text(sentence="v2 is tried out.", outlook=OUTLOOK)
+
+
+def test_each_test_is_an_interval_beside_its_limit_with_the_numbers_below() -> None:
+    shown = text(outlook=OUTLOOK)
+    assert "ctr worse_by 0 nothing proven" in shown
+    assert "├" in shown
+    assert "┃ +0.00 %: rolled back once all of ├──┤ is in ░" in shown
+    assert "v2 0.0973 (22,177) v1 0.1004 (86,269) -3.10 % [-11.30 %, +5.20 %]" in shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+@pytest.mark.parametrize(
+    ("lower", "effect", "upper", "limit"),
+    [(-0.1, 0.0, 0.1, 0.05), (0.2, 0.3, 0.4, 0.05), (-0.4, -0.3, -0.2, 0.05), (0.0, 0.0, 0.0, 0.0)],
+)
+def test_intervals_fit_wherever_they_lie_and_however_wide_the_terminal_is(
+    width: int, lower: float, effect: float, upper: float, limit: float
+) -> None:
+    console = Console(width=width, highlight=False)
+    status = msgspec.structs.replace(
+        CANARY, outlook=seen(lower=lower, effect=effect, upper=upper, limit=limit)
+    )
+    with console.capture() as capture:
+        console.print(panel(status, NOW))
+    assert max(map(len, capture.get().splitlines())) <= width
+    assert "●" in capture.get()
+
+
+def test_a_test_that_is_not_begun_says_how_far_the_smaller_arm_has_come() -> None:
+    few = seen(state="too few samples", samples={"v2": 412.0, "v1": 3_900.0}, lower=None, effect=None)
+    assert "░ 412 of 1,000 samples v2 0.0973 (412) v1 0.1004 (3,900)" in text(outlook=few)
+
+
+def test_when_nothing_runs_the_tests_are_those_of_the_last_decision() -> None:
+    decided = {"findings": [FINDING | {"state": "proven"}], "statistic": 3.4}
+    shown = text(phase="rolled_back", candidate=None, weight=0.0, decision=decided)
+    assert "tests, when it was decided" in shown
+    assert "ctr worse_by 0 proven" in shown
+    assert "statistic" not in shown
+
+
+def test_features_beyond_their_limit_are_named_and_no_others() -> None:
+    drift = [{"feature": "age", "psi": 0.31, "limit": 0.2}, {"feature": "city", "psi": 0.1, "limit": 0.2}]
+    shown = text(outlook=msgspec.structs.replace(OUTLOOK, context={"drift": drift}))
+    assert "age (PSI 0.31, limit 0.2)" in shown
+    assert "city" not in shown
+
+
+def test_what_comes_next_and_in_how_long() -> None:
+    shown = text(next=[Next("step 2 of 2", NOW + 65_000), Next("rolled back if proven")])
+    assert "in 1 m 5 s 00:03:05 UTC step 2 of 2" in shown
+    assert "when rolled back if proven" in shown
+
+
+def test_the_last_decisions_the_newest_first() -> None:
+    turns = (
+        Turn(6, NOW - 300_000, "stable", "v1", "watched"),
+        Turn(7, NOW - 95_000, "canary", "v1", "start by ada"),
+    )
+    shown = text(history=turns)
+    assert shown.index("7 canary start by ada") < shown.index("6 stable watched")
+
+
+def test_alerts_that_fire_and_who_silenced_them() -> None:
+    alert = Alert(
+        alert_id="a", model="ranker", rule="slow", status="firing", severity="page", starts_at=NOW - 60_000,
+        annotations={"summary": "too slow"},
+    )  # fmt: skip
+    silence = Silence(
+        model="ranker", silence_id="s", ts=NOW - 1, ends_at=NOW + 60_000, actor="olga", reason="known"
+    )
+    shown = text(alerts=[alert], silences=[silence])
+    assert "page slow, for 1 m: too slow" in shown
+    assert "silenced by olga until 2025-01-01 00:03:00 UTC: known" in shown

@@ -66,6 +66,7 @@ def test_rows_become_columns_in_the_tables_order() -> None:
         "status": [None, None],
         "loaded": [[], []],
         "error": [None, None],
+        "available": [[], []],
         "topic_partition": [2, 2],
         "topic_offset": [7, 8],
     }

@@ -7,6 +7,8 @@ import pytest
 
 from schemas.policies import parse
 from schemas.records import BUCKETS, Pane, Progress
+from schemas.timeline import Timeline
+from streams.judge.core import Judge
 from streams.judge.maturity import CLICKS, HOUR, Delays, maturity
 from streams.judge.panes import Clocks, Panes, Window
 from streams.metrics import histogram
@@ -172,3 +174,27 @@ def test_a_window_is_counted_once_also_by_a_successor() -> None:
     successor = Delays(delays.hours, delays.counted)
     successor.add(window(START, [10] * 5))
     assert sum(successor.counts().values()) == 5
+
+
+@pytest.mark.parametrize(
+    ("record", "mistake"),
+    [
+        (pane("v1", START + 86_400_001), "start: found 1800086400001, expected at most a day after the"),
+        (pane("v1", START, end=START), "end: found 1800000000000, expected a time after the start"),
+        (
+            Progress(partition=0, partitions=1, time=START, clock=START + 86_400_001, snapshot=1),
+            "clock: found 1800086400001, expected at most a day after",
+        ),
+        (
+            Progress(partition=0, partitions=1, time=START + 86_400_001, clock=START, snapshot=1),
+            "time: found 1800086400001, expected at most a day after",
+        ),
+    ],
+)
+def test_a_record_from_the_future_or_that_ends_before_it_starts_is_refused_and_changes_nothing(
+    record: Pane | Progress, mistake: str
+) -> None:
+    judge = Judge(0, Timeline())
+    with pytest.raises(ValueError, match=mistake):
+        judge.pane(record, START)
+    assert (judge.models, judge.horizon) == (0, None)

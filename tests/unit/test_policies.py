@@ -253,7 +253,11 @@ RULE = {"name": "r", "metric": "ctr"}
         ({"impressions": "seen"}, "Invalid enum value 'seen' - at `$.impressions`"),
         ({"maturity": "soon"}, "Expected `auto` or a duration such as `10m`, got `soon` - at `$.maturity`"),
         ({"drift": {"psi": 0}}, "- at `$.drift.psi`"),
-        ({"rules": [RULE]}, "Expected one of above, below, outside, baseline, got `none` - at `$.rules[0]`"),
+        (
+            {"rules": [RULE]},
+            "Expected one of above, below, outside, baseline, burn_rate, no_data, got `none` - at "
+            "`$.rules[0]`",
+        ),
         ({"rules": [RULE | {"above": 1, "below": 0}]}, "got `above, below` - at `$.rules[0]`"),
         ({"rules": [RULE | {"above": 1}] * 2}, "that no other rule has, got `r` - at `$.rules[1].name`"),
         ({"rules": [RULE | {"above": 1, "for": {"of": 5}}]}, "- at `$.rules[0].for`"),

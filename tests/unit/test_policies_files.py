@@ -76,7 +76,7 @@ def test_anchors_and_merges_work() -> None:
         ("- model: m\n", "1: found a list, expected an object (the policy)"),
         (
             "model: m\nrules:\n- name: a\n  metric: ctr\n",
-            "3: found `none`, expected one of above, below, outside, baseline (rules[0])",
+            "3: found `none`, expected one of above, below, outside, baseline, burn_rate, no_data (rules[0])",
         ),
         (
             "model: m\nrelease:\n  steps:\n  - {weight: 0.1}\n  - for: 5m\n    weight: 1.5\n",

@@ -6,9 +6,12 @@ import msgspec
 import pytest
 
 from schemas.errors import HeadgateError
+from schemas.receivers import Notify
 from schemas.settings import Settings
 from streams.registry import STAGES
 from streams.supervisor import FIRST_PAUSE, HEALTHY, LONGEST_PAUSE, Backoff, children
+
+WITH_RECEIVER = Settings(notify=Notify(webhook="http://127.0.0.1:9"))
 
 
 @pytest.fixture
@@ -36,8 +39,15 @@ def test_pauses_differ_lest_all_stages_storm_a_broker_at_once() -> None:
     assert len({Backoff(random.Random(seed)).pause(lived=0.1) for seed in range(5)}) == 5
 
 
-def test_all_stages_run_where_none_is_named() -> None:
-    assert set(children([], Settings())) == set(STAGES)
+def test_all_stages_with_something_to_do_run_where_none_is_named() -> None:
+    assert set(children([], Settings())) == set(STAGES) - {"notify"}
+    assert set(children([], WITH_RECEIVER)) == set(STAGES)
+
+
+def test_a_stage_that_has_nothing_to_do_is_an_error_where_it_is_named() -> None:
+    assert set(children(["notify"], WITH_RECEIVER)) == {"notify"}
+    with pytest.raises(HeadgateError, match="stage notify: no receiver of alerts is configured: name one"):
+        children(["join", "notify"], Settings())
 
 
 def test_a_process_gets_the_settings_that_the_supervisor_has() -> None:

@@ -1,0 +1,19 @@
+"""Reads the silences from their topic, as the notify stage does."""
+
+from infra.commands import kafka
+from schemas import signing, topics
+from schemas.settings import Settings
+from streams.notify.silencing import Silences
+
+
+def published(settings: Settings) -> Silences:
+    """All that are not forgotten. A record that is none, or is not signed where it must be, is left out: it
+    silences nothing.
+    """
+    silences = Silences(signing.keyring(settings.signing))
+    for entry in kafka.read(settings, topics.SILENCES):
+        try:
+            silences.read(entry.key, entry.value, entry.timestamp, entry.headers)
+        except ValueError:
+            continue
+    return silences

@@ -9,8 +9,8 @@ import numpy as np
 from schemas.policies import Policy, parse
 from schemas.records import BUCKETS, Ack, Alert, Command, CommandRecord, Mode, Pane, Phase, Progress, Release
 from schemas.timeline import Timeline
-from streams.judge.checkpoint import Checkpoint
 from streams.judge.core import Decisions, Judge
+from streams.judge.releases.checkpoint import Checkpoint
 from streams.metrics.profiles import Profiles
 
 START = 1_800_000_000_000

@@ -11,7 +11,7 @@ from schemas.records import ENCODER, Alert, Codec, PaneRecord, Progress
 from schemas.timeline import Timeline
 from streams.judge.check import check
 from streams.judge.core import Judge
-from streams.judge.memory import Remembered
+from streams.judge.rules.memory import Remembered
 from streams.metrics.profiles import Profiles
 from tests.judging import START, pane
 

@@ -10,8 +10,8 @@ import msgspec
 from schemas import policies
 from schemas.records import ENCODER, Ack, Alert, CommandRecord, Pane, PolicyRecord, Progress, Record
 from schemas.timeline import BEGINNING
-from streams.judge.checkpoint import Checkpoint
 from streams.judge.core import Decisions, Judge
+from streams.judge.releases.checkpoint import Checkpoint
 from streams.judge.verify import Inputs, Verified, verify
 from streams.log import Entry
 from tests.judging import START, World

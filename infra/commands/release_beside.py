@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.commands.output import ago, instant
-from streams.judge.beside import Comparison, Report
-from streams.judge.dryrun import Would
+from streams.judge.releases.beside import Comparison, Report
+from streams.judge.releases.dryrun import Would
 
 STYLES = {"exceeded": "bold red", "within": "green", "too few samples": "dim"}
 

@@ -19,7 +19,7 @@ from infra.commands.release_beside import imagined, shadow
 from infra.commands.release_tests import tests
 from infra.commands.release_view import Status, WorkerStatus
 from schemas.records import DAY, YEAR_2000
-from streams.judge.beside import Report
+from streams.judge.releases.beside import Report
 
 COLOURS = {
     "stable": "green", "canary": "cyan", "watching": "cyan", "paused": "yellow", "rolled_back": "red",

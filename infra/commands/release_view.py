@@ -13,13 +13,14 @@ from schemas.policies import ReleasePolicy
 from schemas.records import Ack, Alert, Codec, Phase, Release, Silence
 from schemas.settings import Settings
 from schemas.timeline import Timeline
-from streams.judge import ahead, release, workers
-from streams.judge.ahead import Next
-from streams.judge.beside import Report
-from streams.judge.checkpoint import Checkpoint, Outlook, Refusal, Turn
-from streams.judge.dryrun import Would
-from streams.judge.release import Standing
-from streams.judge.workers import Workers
+from streams.judge.facts import workers
+from streams.judge.facts.workers import Workers
+from streams.judge.releases import ahead, release
+from streams.judge.releases.ahead import Next
+from streams.judge.releases.beside import Report
+from streams.judge.releases.checkpoint import Checkpoint, Outlook, Refusal, Turn
+from streams.judge.releases.dryrun import Would
+from streams.judge.releases.release import Standing
 from streams.log import Entry, Follower
 
 HISTORY = 60_000

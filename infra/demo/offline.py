@@ -17,7 +17,7 @@ from rich.table import Table
 from infra.demo import models, movielens
 from infra.demo.movielens import Ints, MovieLens
 from infra.demo.visits import CHUNK, SECOND, Floats, Sampler, Visits, before, popularity, replayed
-from streams.judge.sequences import Sequence
+from streams.judge.statistics.sequences import Sequence
 
 PASSES = 8
 """How often the visits are replayed, with other candidates each time."""

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from schemas.errors import HeadgateError
 from schemas.policies import Guardrail, Policy, ReleasePolicy, ShadowLimit, Success
-from streams.judge import beside, check_rules
-from streams.judge.check_rules import missing_cutoff, unknown
+from streams.judge.releases import beside
+from streams.judge.rules import check as check_rules
+from streams.judge.rules.check import missing_cutoff, unknown
 from streams.metrics import catalogue
 from streams.metrics.catalogue import Quantile, Ratio
 

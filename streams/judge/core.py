@@ -13,20 +13,21 @@ import msgspec
 from schemas import topics
 from schemas.records import Ack, Alert, CommandRecord, Detection, Pane, PaneRecord, Release
 from schemas.timeline import BEGINNING, Timeline
-from streams.judge import admission, escalation, panes, report
-from streams.judge.admission import Known
-from streams.judge.checkpoint import Checkpoint, Refusal
-from streams.judge.commands import Order, RefusedError
-from streams.judge.conduct import Conductor
-from streams.judge.drift import Drift
-from streams.judge.escalation import Escalation, Forgeries
-from streams.judge.maturity import HOUR, Delays
-from streams.judge.memory import Firing, History, Remembered
-from streams.judge.panes import Clocks
-from streams.judge.release import Positions
-from streams.judge.strays import Stray, Strays
-from streams.judge.watch import Watch
-from streams.judge.workers import Workers
+from streams.judge.facts import panes
+from streams.judge.facts.maturity import HOUR, Delays
+from streams.judge.facts.panes import Clocks
+from streams.judge.facts.workers import Workers
+from streams.judge.releases import admission, escalation, report
+from streams.judge.releases.admission import Known
+from streams.judge.releases.checkpoint import Checkpoint, Refusal
+from streams.judge.releases.commands import Order, RefusedError
+from streams.judge.releases.conduct import Conductor
+from streams.judge.releases.escalation import Escalation, Forgeries
+from streams.judge.releases.release import Positions
+from streams.judge.releases.strays import Stray, Strays
+from streams.judge.rules.drift import Drift
+from streams.judge.rules.memory import Firing, History, Remembered
+from streams.judge.rules.watch import Watch
 from streams.metrics.profiles import Profiles
 from streams.stage import Record
 

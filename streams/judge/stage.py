@@ -36,16 +36,16 @@ from schemas.settings import Settings
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import Topic
 from streams.join.murmur import partitions as murmur
-from streams.judge import alerts, notes
 from streams.judge.check import check
-from streams.judge.checkpoint import Checkpoint
 from streams.judge.core import Judge
-from streams.judge.memory import Remembered
+from streams.judge.facts import alerts, notes
+from streams.judge.facts.workers import LIVE
 from streams.judge.recovery import read_again
 from streams.judge.register import Register
-from streams.judge.release import Positions
-from streams.judge.sampled import SampledPartition
-from streams.judge.workers import LIVE
+from streams.judge.releases.checkpoint import Checkpoint
+from streams.judge.releases.release import Positions
+from streams.judge.rules.memory import Remembered
+from streams.judge.rules.sampled import SampledPartition
 from streams.judge.writer import FencedError, Message, Writer
 from streams.letters import dead_letter
 from streams.log import Entry, Follower, patiently

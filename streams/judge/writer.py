@@ -18,8 +18,8 @@ from schemas.errors import HeadgateError
 from schemas.records import ENCODER, Codec, Record, Release
 from schemas.settings import Settings
 from schemas.topics import Topic
-from streams.judge import escalation, release
-from streams.judge.release import Occasion, Standing
+from streams.judge.releases import escalation, release
+from streams.judge.releases.release import Occasion, Standing
 from streams.log import Follower
 
 log = logging.getLogger(__name__)

@@ -44,8 +44,8 @@ from streams.join.passage import SETTLING, Passage
 from streams.join.references import References
 from streams.join.source import Source
 from streams.judge.core import Judge
-from streams.judge.release import Positions
-from streams.judge.samples import Samples
+from streams.judge.releases.release import Positions
+from streams.judge.rules.samples import Samples
 from streams.letters import dead_letter
 from streams.metrics.profiles import Profiles
 from streams.replay.block import Block, Single

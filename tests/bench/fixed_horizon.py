@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from streams.judge.compare import Hypothesis
+from streams.judge.statistics.compare import Hypothesis
 from tests.bench.releases import Sums, Traffic, simulate
 
 POWER = 0.9

@@ -19,9 +19,10 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from schemas.policies import Duration, Guardrail, ReleasePolicy, Step, Success
-from streams.judge import compare, srm, verdict
-from streams.judge.compare import Finding, Hypothesis, Ratio, Stratum
-from streams.judge.verdict import Look, Outcome
+from streams.judge.releases import verdict
+from streams.judge.releases.verdict import Look, Outcome
+from streams.judge.statistics import compare, srm
+from streams.judge.statistics.compare import Finding, Hypothesis, Ratio, Stratum
 from tests.bench import fixed_horizon
 from tests.bench.releases import Metric, Sums, Traffic, simulate
 

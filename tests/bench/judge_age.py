@@ -13,8 +13,8 @@ import numpy as np
 from schemas.policies import parse
 from schemas.records import BUCKETS, ENCODER, CommandRecord, Pane, Progress
 from schemas.timeline import Timeline
-from streams.judge.checkpoint import Checkpoint
 from streams.judge.core import Decisions, Judge
+from streams.judge.releases.checkpoint import Checkpoint
 
 START = 1_800_000_000_000
 DAY = 86_400_000

@@ -8,9 +8,9 @@ import numpy as np
 
 from schemas.policies import Guardrail, ReleasePolicy, Step, Success
 from schemas.records import BUCKETS, Pane
-from streams.judge.evidence import Evidence
-from streams.judge.panes import Panes
-from streams.judge.release import Span
+from streams.judge.facts.panes import Panes
+from streams.judge.releases.evidence import Evidence
+from streams.judge.releases.release import Span
 
 START = 1_800_000_000_000
 PANE = 10_000

@@ -25,8 +25,8 @@ from schemas import topics
 from schemas.policies import ReleasePolicy
 from schemas.records import BUCKETS, ENCODER, Ack, Codec, Command, CommandRecord, Release
 from schemas.settings import Settings
-from streams.judge import compare
-from streams.judge.compare import Ratio, State, Stratum
+from streams.judge.statistics import compare
+from streams.judge.statistics.compare import Ratio, State, Stratum
 from streams.log import Follower, Output
 from tests.bench import live, processes, workload
 from tests.bench.backlog import prepare

@@ -13,7 +13,7 @@ from schemas import topics
 from schemas.records import Alert, Detection, Distribution, Pane, Profile, Progress
 from schemas.settings import Settings
 from streams import registry
-from streams.judge.detectors import WARM_UP
+from streams.judge.rules.detectors import WARM_UP
 from tests.integration.headgate_command import Headgate, until
 from tests.judge_processes import Bench, Log, now
 

@@ -16,7 +16,7 @@ from schemas.errors import HeadgateError
 from schemas.records import ENCODER, Ack, Codec, Command, CommandRecord, DeadLetter, Release
 from schemas.settings import Settings, Signing
 from schemas.signing import HEADER, Key, Keyring
-from streams.judge.checkpoint import Checkpoint
+from streams.judge.releases.checkpoint import Checkpoint
 from streams.judge.writer import force_rollback, publish_release
 from streams.log import Entry, Follower, Output
 from tests.judge_processes import POLICY, Bench, Log, now

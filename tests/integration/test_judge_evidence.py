@@ -14,7 +14,7 @@ from infra.commands.release_verify import verified
 from schemas import topics
 from schemas.records import ENCODER, DeadLetter, Progress
 from schemas.settings import Settings
-from streams.judge.checkpoint import Checkpoint
+from streams.judge.releases.checkpoint import Checkpoint
 from streams.judge.verify import Result
 from streams.log import Follower
 from tests.integration.headgate_command import Headgate

@@ -11,7 +11,7 @@ import infra.topics
 from schemas import topics
 from schemas.records import Alert, Codec, Pane, Progress
 from schemas.settings import Settings
-from streams.judge.memory import Firing, History, Remembered
+from streams.judge.rules.memory import Firing, History, Remembered
 from streams.log import Follower
 from tests.integration.test_drift_stages import committed
 from tests.judge_processes import Bench, now

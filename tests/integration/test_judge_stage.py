@@ -12,8 +12,8 @@ from schemas import topics
 from schemas.errors import HeadgateError
 from schemas.records import Ack, Alert, DeadLetter
 from schemas.settings import Settings
-from streams.judge import release
-from streams.judge.release import Occasion
+from streams.judge.releases import release
+from streams.judge.releases.release import Occasion
 from streams.judge.writer import force_rollback, publish_release
 from tests.judge_processes import POLICY, Bench, Log, canary, now
 

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.policies import default
-from streams.judge.drift import Drift
-from streams.judge.memory import Memory
-from streams.judge.panes import Panes
-from streams.judge.read import Reader, Subject
-from streams.judge.scope import Scope
+from streams.judge.facts.panes import Panes
+from streams.judge.rules.drift import Drift
+from streams.judge.rules.memory import Memory
+from streams.judge.rules.read import Reader, Subject
+from streams.judge.rules.scope import Scope
 from streams.metrics import drift, evaluate, tallies
 from streams.metrics.profiles import Profiles
 from tests.judging import PANE, START, pane

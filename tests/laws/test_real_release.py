@@ -11,11 +11,11 @@ from scipy import stats
 
 from schemas.policies import Guardrail, ReleasePolicy, Step, Success
 from schemas.records import Pane
-from streams.judge.compare import State
-from streams.judge.evidence import Evidence, Results
-from streams.judge.panes import Panes
-from streams.judge.release import Span
-from streams.judge.verdict import Look, Outcome, judge
+from streams.judge.facts.panes import Panes
+from streams.judge.releases.evidence import Evidence, Results
+from streams.judge.releases.release import Span
+from streams.judge.releases.verdict import Look, Outcome, judge
+from streams.judge.statistics.compare import State
 from tests.oracle import zozotown
 from tests.oracle.recording import final_panes
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from schemas.policies import ReleasePolicy
-from streams.judge import compare, srm, verdict
-from streams.judge.evidence import Evidence
-from streams.judge.panes import Panes
-from streams.judge.release import Span
-from streams.judge.verdict import Look, Outcome
+from streams.judge.facts.panes import Panes
+from streams.judge.releases import verdict
+from streams.judge.releases.evidence import Evidence
+from streams.judge.releases.release import Span
+from streams.judge.releases.verdict import Look, Outcome
+from streams.judge.statistics import compare, srm
 from tests.bench import judge
 from tests.bench.judge import Course, Row
 from tests.bench.releases import Metric, Sums, Traffic, simulate

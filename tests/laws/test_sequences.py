@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from streams.judge.sequences import Sequence, student
+from streams.judge.statistics.sequences import Sequence, student
 from tests.oracle import confseq_values
 from tests.oracle.confseq_values import Value
 

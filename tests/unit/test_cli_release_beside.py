@@ -5,8 +5,8 @@ from io import StringIO
 from rich.console import Console, Group
 
 from infra.commands.release_beside import imagined, shadow
-from streams.judge.beside import Comparison, Report
-from streams.judge.dryrun import Would
+from streams.judge.releases.beside import Comparison, Report
+from streams.judge.releases.dryrun import Would
 
 NOW = 1_800_000_000_000
 REPORT = Report(

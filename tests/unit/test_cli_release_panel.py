@@ -9,8 +9,8 @@ from rich.console import Console
 from infra.commands.release_panel import panel
 from infra.commands.release_view import Status, WorkerStatus
 from schemas.records import Alert, Silence
-from streams.judge.ahead import Next
-from streams.judge.checkpoint import Outlook, Refusal, Turn
+from streams.judge.releases.ahead import Next
+from streams.judge.releases.checkpoint import Outlook, Refusal, Turn
 
 NOW = 1_735_689_720_000
 

@@ -7,7 +7,7 @@ import pytest
 from river.drift import ADWIN, PageHinkley
 
 from schemas.records import Detection
-from streams.judge.detectors import BLOCK, WARM_UP, Detectors, Series
+from streams.judge.rules.detectors import BLOCK, WARM_UP, Detectors, Series
 
 PANE = 10_000
 START = 1_800_000_000_000 // (BLOCK * PANE) * BLOCK * PANE

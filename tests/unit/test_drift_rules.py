@@ -6,7 +6,7 @@ import pytest
 
 from schemas.records import Alert, Detection, Distribution, Profile
 from streams.judge import check
-from streams.judge.detectors import WARM_UP
+from streams.judge.rules.detectors import WARM_UP
 from streams.metrics import drift
 from tests.judging import PANE, START, World, pane
 

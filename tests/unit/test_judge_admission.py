@@ -3,10 +3,10 @@
 import pytest
 
 from schemas.records import Command, CommandRecord, Release
-from streams.judge import admission, release
-from streams.judge.admission import PATIENCE, STALE, Known
-from streams.judge.commands import Order, RefusedError
-from streams.judge.release import Standing
+from streams.judge.releases import admission, release
+from streams.judge.releases.admission import PATIENCE, STALE, Known
+from streams.judge.releases.commands import Order, RefusedError
+from streams.judge.releases.release import Standing
 
 NOW = 1_800_000_000_000
 ALL: tuple[Command, ...] = ("start", "promote", "rollback", "pause", "resume", "abort")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.judge import ahead, release
+from streams.judge.releases import ahead, release
 from tests.judging import World
 
 RELEASE = {

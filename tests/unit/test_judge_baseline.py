@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from schemas.policies import Baseline, Duration, parse
-from streams.judge import baseline
-from streams.judge.baseline import LEAST, chance, robust, usual
-from streams.judge.memory import Grid
+from streams.judge.rules import baseline
+from streams.judge.rules.baseline import LEAST, chance, robust, usual
+from streams.judge.rules.memory import Grid
 
 STEP = 600_000
 DAY = 144

@@ -6,8 +6,8 @@ import pytest
 from sklearn import metrics
 
 from schemas.records import Distribution
-from streams.judge import cbpe
-from streams.judge.cbpe import calibrated, estimate, promised
+from streams.judge.rules import cbpe
+from streams.judge.rules.cbpe import calibrated, estimate, promised
 from streams.metrics.scores import tenth_of
 from streams.metrics.tallies import Floats
 

@@ -3,8 +3,8 @@
 import pytest
 
 from schemas.records import Ack, Command, CommandRecord
-from streams.judge.admission import PATIENCE, STALE
-from streams.judge.escalation import QUIET
+from streams.judge.releases.admission import PATIENCE, STALE
+from streams.judge.releases.escalation import QUIET
 from tests.judging import World, pane
 
 RELEASE = {"steps": [{"weight": 0.2, "for": "1h"}], "ack_deadline": "2s"}

@@ -8,8 +8,8 @@ import pytest
 
 from schemas.policies import Duration, Guardrail, ReleasePolicy, Step, Success
 from schemas.records import BUCKETS
-from streams.judge import compare
-from streams.judge.compare import Finding, Ratio, State, Stratum
+from streams.judge.statistics import compare
+from streams.judge.statistics.compare import Finding, Ratio, State, Stratum
 
 Floats = npt.NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.records import Command
-from streams.judge.checkpoint import Checkpoint
+from streams.judge.releases.checkpoint import Checkpoint
 from tests.judging import World
 
 RELEASE = {

@@ -6,10 +6,10 @@ import pytest
 
 from schemas.policies import Guardrail, ReleasePolicy, Step, Success
 from schemas.records import BUCKETS
-from streams.judge.compare import State
-from streams.judge.evidence import Evidence, Results
-from streams.judge.panes import Panes
-from streams.judge.release import Span
+from streams.judge.facts.panes import Panes
+from streams.judge.releases.evidence import Evidence, Results
+from streams.judge.releases.release import Span
+from streams.judge.statistics.compare import State
 from tests.judging import PANE, START, pane
 
 POLICY = ReleasePolicy(

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from schemas.records import ENCODER
-from streams.judge.checkpoint import Checkpoint
+from streams.judge.releases.checkpoint import Checkpoint
 from streams.judge.verify import Result
 from tests.judging import START, pane
 from tests.taping import TapedWorld

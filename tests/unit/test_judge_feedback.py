@@ -5,9 +5,9 @@ from itertools import product
 import msgspec
 import pytest
 
-from streams.judge import feedback
-from streams.judge.evidence import Evidence
-from streams.judge.feedback import Pane, Quiet
+from streams.judge.releases.evidence import Evidence
+from streams.judge.statistics import feedback
+from streams.judge.statistics.feedback import Pane, Quiet
 from streams.metrics import catalogue
 from tests.judging import START, World
 

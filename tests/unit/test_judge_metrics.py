@@ -9,10 +9,10 @@ from schemas.errors import HeadgateError
 from schemas.policies import Guardrail, ReleasePolicy, Step, parse
 from schemas.records import BUCKETS, Alert, Progress
 from streams.judge.check import check
-from streams.judge.compare import Finding, State
-from streams.judge.evidence import Evidence
-from streams.judge.panes import Panes
-from streams.judge.release import Span
+from streams.judge.facts.panes import Panes
+from streams.judge.releases.evidence import Evidence
+from streams.judge.releases.release import Span
+from streams.judge.statistics.compare import Finding, State
 from tests.judging import PANE, START, World, pane
 
 # Rules. Panes are one second long; attribution window and lateness are one second each.

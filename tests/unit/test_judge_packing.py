@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from schemas.records import BUCKETS
-from streams.judge.packing import pack, unpack
+from streams.judge.releases.packing import pack, unpack
 from streams.metrics.tallies import Floats
 
 COUNTS = arrays(np.float64, BUCKETS, elements=st.integers(0, 1 << 40).map(float))

@@ -9,8 +9,8 @@ from schemas.policies import parse
 from schemas.records import BUCKETS, Pane, Progress
 from schemas.timeline import Timeline
 from streams.judge.core import Judge
-from streams.judge.maturity import CLICKS, HOUR, Delays, maturity
-from streams.judge.panes import Clocks, Panes, Window
+from streams.judge.facts.maturity import CLICKS, HOUR, Delays, maturity
+from streams.judge.facts.panes import Clocks, Panes, Window
 from streams.metrics import histogram
 from tests.judging import PANE, START, pane
 

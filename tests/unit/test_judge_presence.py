@@ -2,8 +2,8 @@
 
 import pytest
 
-from streams.judge.presence import HOUR, Arm, Heard, Presence, calm, returned, silence
-from streams.judge.verdict import Cause
+from streams.judge.releases.presence import HOUR, Arm, Heard, Presence, calm, returned, silence
+from streams.judge.releases.verdict import Cause
 
 PATIENCE = 10
 NOW = 1_000

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from schemas.records import BUCKETS
-from streams.judge import ratio
-from streams.judge.ratio import Estimate
+from streams.judge.statistics import ratio
+from streams.judge.statistics.ratio import Estimate
 from streams.metrics.catalogue import Adds
 
 Floats = npt.NDArray[np.float64]

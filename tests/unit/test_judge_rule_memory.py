@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.records import ENCODER, Codec
-from streams.judge.memory import CHUNK, Grid, History, Memory, Remembered
+from streams.judge.rules.memory import CHUNK, Grid, History, Memory, Remembered
 from tests.rule_worlds import Feed, clicks, errors, told
 
 # Grids

@@ -9,7 +9,7 @@ import pytest
 from schemas.policies import parse
 from schemas.records import Alert, Sample
 from schemas.timeline import Timeline
-from streams.judge.samples import Samples
+from streams.judge.rules.samples import Samples
 from streams.metrics.samples import SKEW
 from tests.judging import PANE, START
 

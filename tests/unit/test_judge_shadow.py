@@ -10,9 +10,9 @@ from scipy import stats
 from schemas.errors import HeadgateError
 from schemas.policies import parse
 from schemas.records import BUCKETS, Alert, Distribution, Pane, Profile, Progress
-from streams.judge import beside
-from streams.judge.beside import Report
 from streams.judge.check import check
+from streams.judge.releases import beside
+from streams.judge.releases.beside import Report
 from streams.metrics import drift, histogram
 from tests.judging import PANE, START, World, pane
 

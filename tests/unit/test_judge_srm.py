@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from schemas.records import BUCKETS
-from streams.judge import srm
-from streams.judge.compare import Ratio, State, Stratum
+from streams.judge.statistics import srm
+from streams.judge.statistics.compare import Ratio, State, Stratum
 
 Counts = npt.NDArray[np.int64]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from schemas.records import BUCKETS
-from streams.judge.stable import Against, Arm, against
+from streams.judge.rules.stable import Against, Arm, against
 from streams.metrics import catalogue
 from streams.metrics.catalogue import Ratio
 

@@ -1,8 +1,8 @@
 """Acks of generations that there never were, and of those that are only on their way. Through the core."""
 
 from schemas.records import Ack, Release
-from streams.judge.strays import PATIENCE
-from streams.judge.workers import LIVE
+from streams.judge.facts.workers import LIVE
+from streams.judge.releases.strays import PATIENCE
 from tests.judging import World
 
 

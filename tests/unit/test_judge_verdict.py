@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
-from streams.judge.compare import Finding, State
-from streams.judge.verdict import Cause, Look, Outcome, Silence, judge
+from streams.judge.releases.verdict import Cause, Look, Outcome, Silence, judge
+from streams.judge.statistics.compare import Finding, State
 
 R, S, F, I, E = (  # noqa: E741
     Outcome.RUNNING,

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.records import Ack
-from streams.judge.workers import LIVE, Standing, Workers
+from streams.judge.facts.workers import LIVE, Standing, Workers
 from tests.judging import START, World
 
 

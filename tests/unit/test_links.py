@@ -6,7 +6,7 @@ import pytest
 from schemas import links
 from schemas.records import Alert
 from schemas.settings import Settings
-from streams.judge import alerts
+from streams.judge.facts import alerts
 
 TEMPLATE = "https://grafana/d/h?m={model}&v={version}&from={from}&to={to}"
 T = 1_800_000_000_000

@@ -1,0 +1,1 @@
+"""One model's release: evidence, verdict, transitions, commands, and whom people are told about."""

@@ -23,7 +23,7 @@ demo: setup ## the whole loop on real data, live in the terminal: one release pr
 	@$(BIN)/headgate demo $(ARGS)
 
 test: setup ## run the tests, on a real Kafka and a real ClickHouse (without the long ones: see soak)
-	@$(BIN)/python -m pytest -m 'not soak' -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m 'not soak' -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## lint, formatting and types
 	@$(BIN)/ruff check

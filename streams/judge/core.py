@@ -252,6 +252,10 @@ class Judge:
             record = model.strays.hold(record, origin)
         model.workers.take(record)
 
+    def dismiss(self, model: str, worker: str) -> None:
+        """Forgets a worker: it only stood in for others, which have been heard of now."""
+        self._model(model).workers.dismiss(worker)
+
     def strays(self, now: int) -> list[tuple[Stray, str]]:
         """Acks of generations that there never were, each once, and what is wrong with them."""
         return [

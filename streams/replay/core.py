@@ -281,7 +281,9 @@ class Replay:
         elif topic == topics.ACKS:
             ack = self._acks.decode(record.value)
             _check(problem(ack, record.timestamp))
-            self._acknowledged.add(ack.model)
+            if ack.model not in self._acknowledged:
+                self._acknowledged.add(ack.model)
+                self._judge.dismiss(ack.model, WORKER)
             self._judge.ack(ack, record)
         elif topic == topics.SAMPLES:
             return self._sample(record)

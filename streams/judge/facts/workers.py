@@ -64,6 +64,10 @@ class Workers:
         elif (ack.kind == "heartbeat" or ack.status == "applied") and ack.generation > worker.applied:
             worker.applied, worker.applied_at = ack.generation, ack.ts
 
+    def dismiss(self, name: str) -> None:
+        """Forgets a worker, as if it had never been heard of."""
+        self._workers.pop(name, None)
+
     def live(self, now: int) -> Iterator[Worker]:
         """Those heard of in the last `LIVE` ms, by name."""
         return (worker for _, worker in sorted(self._workers.items()) if now <= worker.last + LIVE)

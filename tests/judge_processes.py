@@ -32,6 +32,7 @@ from schemas.records import (
 )
 from schemas.settings import Settings
 from schemas.topics import Topic
+from streams.judge.writer import Message, Writer
 from streams.log import Follower, Output
 
 JUDGE = """
@@ -216,3 +217,10 @@ class Bench:
                 pytest.fail(f"late; the judge's logs:\n{self.logs()}\nreleases: {self.releases()}")
             self.second(rates)
             time.sleep(1.0)
+
+
+def publish_release(settings: Settings, partition: int, record: Release) -> None:
+    """Writes `record` as another judge would, which fences the one that runs."""
+    writer = Writer(settings, partition)
+    writer.open(60.0)
+    writer.write([Message(topics.RELEASES, record.model, record)], 60.0)

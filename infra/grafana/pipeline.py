@@ -3,18 +3,7 @@
 from infra.grafana.elements import Dashboard, Query, Row
 from infra.grafana.panels import NUMBER, RATE, bars, lines, table
 from infra.grafana.sql import WITHIN
-
-COUNTS = (
-    "late",
-    "duplicates",
-    "expired",
-    "unmatched",
-    "unanswered",
-    "skewed",
-    "mispartitioned",
-    "incomplete",
-)
-"""What disappears never uncounted; dead letters have panels of their own."""
+from streams.metrics.catalogue import COUNTS
 
 
 def _summed(metric: str) -> Query:
@@ -54,7 +43,7 @@ TOTALS = Query(
     f"""\
 SELECT metric, if(model = '', 'not known', model) AS of_model, sum(numerator) AS records
 FROM metrics_1h
-WHERE {WITHIN} AND metric IN ({", ".join(f"'{name}'" for name in (*COUNTS, "dead_letters"))})
+WHERE {WITHIN} AND metric IN ({", ".join(f"'{name}'" for name in COUNTS)})
 GROUP BY metric, of_model
 HAVING records > 0
 ORDER BY records DESC""",
@@ -65,7 +54,7 @@ COUNTED = Query(
     f"""\
 SELECT pane AS time, metric, sum(value) AS records
 FROM metrics_1m
-WHERE {WITHIN} AND metric IN ({", ".join(f"'{name}'" for name in (*COUNTS, "dead_letters"))})
+WHERE {WITHIN} AND metric IN ({", ".join(f"'{name}'" for name in COUNTS)})
 GROUP BY time, metric
 ORDER BY time, metric""",
     ("time", "metric", "records"),

@@ -46,11 +46,12 @@ from streams.judge.releases.checkpoint import Checkpoint
 from streams.judge.releases.release import Positions
 from streams.judge.rules.memory import Remembered
 from streams.judge.rules.sampled import SampledPartition
-from streams.judge.writer import FencedError, Message, Writer
+from streams.judge.writer import Message, Writer
 from streams.letters import dead_letter
 from streams.log import Entry, Follower, patiently
 from streams.metrics.profiles import Profiles
 from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+from streams.transactions import FencedError
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,11 @@ What is decided is not decided here.
 """
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException
 
 from schemas import signing, topics
 from schemas.errors import HeadgateError
@@ -20,24 +19,13 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.judge.releases import escalation, release
 from streams.judge.releases.release import Occasion, Standing
-from streams.log import Follower
+from streams.log import ANY_PARTITION, Follower
+from streams.transactions import Outgoing, Transactions
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 30.0
-"""Seconds that one call to the broker may take before it is tried again."""
 PATIENCE = 60.0
 """Seconds that `force_rollback` waits for the broker."""
-
-FENCED = (
-    KafkaError._FENCED,
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-)
-
-
-class FencedError(HeadgateError):
-    """Somebody else writes this partition now."""
 
 
 class Message(NamedTuple):
@@ -51,100 +39,38 @@ class Message(NamedTuple):
 
 
 class Writer:
-    """Writes one partition of the model-keyed topics, all or nothing. Not for two threads at once."""
+    """Writes one partition of the model-keyed topics, all or nothing. Blocking; not for two threads at
+    once.
+    """
 
     def __init__(self, settings: Settings, partition: int) -> None:
-        self._prefix = settings.topics.prefix
         self._partition = partition
         self._keys = signing.keyring(settings.signing)
-        self._producer = Producer(
-            settings.kafka.librdkafka()
-            | {
-                "transactional.id": transactional_id(settings, partition),
-                "transaction.timeout.ms": 60_000,
-                "message.timeout.ms": 55_000,
-                "compression.type": "lz4",
-                "linger.ms": 0,
-                "message.max.bytes": 8_000_000,
-            }
+        self._transactions = Transactions(
+            settings,
+            f"{settings.topics.prefix}headgate-judge-{partition}",
+            f"judge: somebody else writes partition {partition} of control.releases now, another judge or "
+            "`release rollback --force`",
         )
 
     def open(self, patience: float | None = None) -> None:
         """Takes the partition over: from here on no other writer gets through. Waits for the broker, at most
         `patience` seconds.
         """
-        self._insist(lambda: self._producer.init_transactions(TIMEOUT), patience)
+        self._transactions.open(patience)
 
     def write(self, messages: Sequence[Message], patience: float | None = None) -> None:
         """Returns once all of them are committed. Raises `FencedError`, or `KafkaException` after `patience`
         seconds (None: waits on).
         """
-        deadline = None if patience is None else time.monotonic() + patience
-        while True:
-            try:
-                self._producer.begin_transaction()
-                for message in messages:
-                    self._produce(message)
-                self._insist(lambda: self._producer.commit_transaction(TIMEOUT), _left(deadline))
-                return
-            except KafkaException as error:
-                if not error.args[0].txn_requires_abort():
-                    raise
-                log.warning("a transaction has to be made again: %s", error.args[0].str())
-                self._insist(lambda: self._producer.abort_transaction(TIMEOUT), _left(deadline))
+        self._transactions.write([self._outgoing(message) for message in messages], patience)
 
-    def _produce(self, message: Message) -> None:
+    def _outgoing(self, message: Message) -> Outgoing:
+        topic, key = message.topic, message.key
         value = ENCODER.encode(message.value) if isinstance(message.value, Record) else message.value
-        self._producer.produce(
-            self._prefix + message.topic.name,
-            value,
-            message.key,
-            partition=self._partition if message.topic.key.split("/")[0] == "model" else -1,
-            headers=[*self._keys.sign(value)] if value and message.topic is topics.RELEASES else [],
-        )
-
-    def _insist(self, call: Callable[[], None], patience: float | None) -> None:
-        deadline = None if patience is None else time.monotonic() + patience
-        pause, said = 0.1, False
-        while True:
-            try:
-                call()
-                return
-            except KafkaException as failure:
-                error = failure.args[0]
-                if error.code() in FENCED or error.fatal():
-                    raise FencedError(
-                        f"judge: somebody else writes partition {self._partition} of control.releases now "
-                        f"({error.str()}): another judge, or `release rollback --force`; this one stops"
-                    ) from failure
-                if error.txn_requires_abort() or not error.retriable():
-                    raise
-                if deadline is not None and time.monotonic() > deadline:
-                    raise
-                if not said:
-                    log.warning("Kafka does not take what is to be written (%s); trying on", error.str())
-                said = True
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-
-
-def transactional_id(settings: Settings, partition: int) -> str:
-    """Under which the only writer of a partition of `control.releases` is known to the broker."""
-    return f"{settings.topics.prefix}headgate-judge-{partition}"
-
-
-def publish_release(settings: Settings, partition: int, record: Release) -> None:
-    """Writes `record` without the judge, which is fenced. Raises `HeadgateError` where the broker does not
-    take it.
-    """
-    writer = Writer(settings, partition)
-    try:
-        writer.open(PATIENCE)
-        writer.write([Message(topics.RELEASES, record.model, record)], PATIENCE)
-    except KafkaException as error:
-        raise HeadgateError(
-            f"control.releases: {error.args[0].str()}; is Kafka at {settings.kafka.brokers} up?"
-        ) from error
+        partition = self._partition if topic.key.split("/")[0] == "model" else ANY_PARTITION
+        headers = [*self._keys.sign(value)] if value and topic is topics.RELEASES else []
+        return Outgoing(topic, key, value, partition, headers)
 
 
 def force_rollback(settings: Settings, model: str, actor: str, reason: str | None, now: int) -> Release:
@@ -229,7 +155,3 @@ def _latest(settings: Settings, model: str) -> Latest | None:
     finally:
         follower.close()
     return None if latest is None else latest._replace(signed=signed)
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

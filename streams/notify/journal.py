@@ -6,33 +6,19 @@ over its successor that an alert fires which has ended since.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas import topics
-from schemas.errors import HeadgateError
 from schemas.records import ENCODER, Codec, DeadLetter
 from schemas.settings import Settings
-from schemas.topics import Topic
-from streams.log import ANY_PARTITION, Entry
+from streams.log import Entry
 from streams.notify.book import Case
+from streams.transactions import Outgoing, Transactions
 
 log = logging.getLogger(__name__)
-
-TIMEOUT = 30.0
-"""Seconds that one call to the broker may take before it is tried again."""
-FIRST, MOST = 0.1, 5.0
-"""Seconds between two such attempts."""
-
-FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
-
-
-class FencedError(HeadgateError):
-    """Somebody else keeps this partition's journal now."""
 
 
 class Note(NamedTuple):
@@ -51,70 +37,22 @@ class Journal:
     """The journal of one partition. Blocking; not for two threads at once."""
 
     def __init__(self, settings: Settings, partition: int) -> None:
-        self._prefix = settings.topics.prefix
         self._partition = partition
-        self._producer = Producer(
-            settings.kafka.librdkafka()
-            | {
-                "transactional.id": f"{self._prefix}headgate-notify-{partition}",
-                "transaction.timeout.ms": 60_000,
-                "message.timeout.ms": 55_000,
-                "compression.type": "lz4",
-                "linger.ms": 0,
-                "message.max.bytes": 8_000_000,
-            }
+        self._transactions = Transactions(
+            settings,
+            f"{settings.topics.prefix}headgate-notify-{partition}",
+            f"notify: another process has partition {partition} of alerts now",
         )
 
     def open(self) -> None:
         """Takes the partition over: from here on nobody who had it before gets through."""
-        self._insist(lambda: self._producer.init_transactions(TIMEOUT))
+        self._transactions.open()
 
     def write(self, notes: Iterable[Note], letters: Iterable[DeadLetter]) -> None:
         """Returns once all of them are committed, however long the broker takes. Raises `FencedError`."""
-        notes, letters = list(notes), list(letters)
-        while True:
-            try:
-                self._producer.begin_transaction()
-                for key, value in notes:
-                    self._produce(topics.OPEN_ALERTS, key, value, self._partition)
-                for letter in letters:
-                    self._produce(topics.DEAD_LETTERS, letter.key, ENCODER.encode(letter), ANY_PARTITION)
-                self._insist(lambda: self._producer.commit_transaction(TIMEOUT))
-                return
-            except KafkaException as error:
-                if not error.args[0].txn_requires_abort():
-                    raise
-                log.warning("a transaction has to be made again: %s", error.args[0].str())
-                self._insist(lambda: self._producer.abort_transaction(TIMEOUT))
-
-    def _produce(self, topic: Topic, key: str | None, value: bytes | None, partition: int) -> None:
-        while True:
-            try:
-                self._producer.produce(self._prefix + topic.name, value, key, partition)
-                return
-            except BufferError:  # the client's queue is full
-                self._producer.poll(0.1)
-
-    def _insist(self, call: Callable[[], None]) -> None:
-        pause, said = FIRST, False
-        while True:
-            try:
-                call()
-                return
-            except KafkaException as failure:
-                error = failure.args[0]
-                if error.code() in FENCED or error.fatal():
-                    raise FencedError(
-                        f"notify: another process has partition {self._partition} of alerts now "
-                        f"({error.str()}); this one stops"
-                    ) from failure
-                if error.txn_requires_abort() or not error.retriable():
-                    raise
-                if not said:
-                    log.warning("Kafka does not take what is to be written (%s); trying on", error.str())
-                said = True
-            time.sleep(pause)
-            pause = min(2 * pause, MOST)
+        records = [Outgoing(topics.OPEN_ALERTS, key, value, self._partition) for key, value in notes]
+        records += [Outgoing(topics.DEAD_LETTERS, letter.key, ENCODER.encode(letter)) for letter in letters]
+        self._transactions.write(records)
 
 
 def kept(entries: Iterable[Entry], partition: int) -> dict[str, Case]:

@@ -24,9 +24,10 @@ from streams.letters import dead_letter
 from streams.log import Entry, Follower, patiently
 from streams.notify import journal, posting
 from streams.notify.desk import Desk
-from streams.notify.journal import FencedError, Journal, Note
+from streams.notify.journal import Journal, Note
 from streams.notify.silencing import Silences
 from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
+from streams.transactions import FencedError
 
 log = logging.getLogger(__name__)
 

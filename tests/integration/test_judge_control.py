@@ -17,9 +17,9 @@ from schemas.records import ENCODER, Ack, Codec, Command, CommandRecord, DeadLet
 from schemas.settings import Settings, Signing
 from schemas.signing import HEADER, Key, Keyring
 from streams.judge.releases.checkpoint import Checkpoint
-from streams.judge.writer import force_rollback, publish_release
+from streams.judge.writer import force_rollback
 from streams.log import Entry, Follower, Output
-from tests.judge_processes import POLICY, Bench, Log, now
+from tests.judge_processes import POLICY, Bench, Log, now, publish_release
 
 KEY, OTHER = Key("2026-11", bytes(range(32))), Key("2027-02", bytes(range(32, 64)))
 RELEASE: Codec[Release] = Codec(Release)

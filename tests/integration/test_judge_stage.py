@@ -14,8 +14,8 @@ from schemas.records import Ack, Alert, DeadLetter
 from schemas.settings import Settings
 from streams.judge.releases import release
 from streams.judge.releases.release import Occasion
-from streams.judge.writer import force_rollback, publish_release
-from tests.judge_processes import POLICY, Bench, Log, canary, now
+from streams.judge.writer import force_rollback
+from tests.judge_processes import POLICY, Bench, Log, canary, now, publish_release
 
 
 @pytest.fixture

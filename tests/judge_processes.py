@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
 import msgspec
 import numpy as np
@@ -121,7 +122,7 @@ class Bench:
 
     def command(self, word: Command, version: str | None = None) -> None:
         record = CommandRecord(
-            model=self.model, ts=now(), command=word, command_id=f"c{now()}", actor="olga", version=version
+            model=self.model, ts=now(), command=word, command_id=uuid4().hex, actor="olga", version=version
         )
         self.send(topics.COMMANDS, record)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -45,7 +46,7 @@ class Court(Bench):
 
     def command(self, word: Command, version: str | None = None, key: Key | None = KEY) -> None:
         record = CommandRecord(
-            model=self.model, ts=now(), command=word, command_id=f"c{now()}", actor="olga", version=version
+            model=self.model, ts=now(), command=word, command_id=uuid4().hex, actor="olga", version=version
         )
         self.write(topics.COMMANDS.name, ENCODER.encode(record), key)
 

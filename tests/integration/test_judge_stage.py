@@ -111,6 +111,7 @@ def test_a_forced_rollback_of_what_has_no_release_says_so(bench: Bench) -> None:
         force_rollback(bench.settings, "nobody", "olga", None, now())
 
 
+@pytest.mark.soak
 def test_a_judge_that_is_killed_again_and_again_applies_each_command_once(bench: Bench) -> None:
     judge = bench.start()
     bench.until(lambda: bench.phase() == "stable")

@@ -57,6 +57,7 @@ def canary(bench: Bench) -> None:
     bench.traffic_until(lambda: folded(bench, 4), SAME)
 
 
+@pytest.mark.soak
 def test_a_judge_started_anew_in_the_midst_of_a_pause_goes_on_with_what_was_folded_and_decides_what_follows(
     bench: Bench,
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_judge_started_anew_in_the_midst_of_a_pause_goes_on_with_what_was_fold
     assert results == {Result.SAME}
 
 
+@pytest.mark.soak
 def test_where_the_checkpoint_is_lost_the_panes_are_read_again_and_the_judge_says_so(bench: Bench) -> None:
     canary(bench)
     bench.traffic_until(lambda: folded(bench, 15), SAME)  # offsets are committed beyond the first of them
@@ -129,6 +131,7 @@ def test_who_asks_sees_the_tests_of_the_running_release_and_may_have_its_decisio
     assert [one["result"] for one in done.json] == ["same", "same", "different"]
 
 
+@pytest.mark.soak
 def test_each_of_two_partitions_has_evidence_of_its_own(settings: Settings, tmp_path: Path) -> None:
     twofold = msgspec.structs.replace(
         settings,

@@ -116,12 +116,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Does the named action."""
-    with kafka.connected(settings, *NEEDED):
+    forced = arguments.action == "rollback" and arguments.force
+    # In an emergency nothing stands in the way that is not needed.
+    needed = (topics.RELEASES,) if forced and not arguments.wait else NEEDED
+    with kafka.connected(settings, *needed):
         if arguments.action == "verify":
             return release_verify.run(settings, arguments)
         if arguments.action == "status":
             return _watch(settings, arguments) if arguments.watch else _status(settings, arguments)
-        if arguments.action == "rollback" and arguments.force:
+        if forced:
             return _force(settings, arguments)
         return _command(settings, arguments)
 

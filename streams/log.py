@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as Partition
@@ -20,6 +20,8 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 ANY_PARTITION = -1
 """librdkafka's word for: let the partitioner choose."""
@@ -194,9 +196,9 @@ def entry_of(message: Message) -> Entry:
     return Entry(partition, offset, message.timestamp()[1], message.key(), message.value(), headers)
 
 
-async def patiently(refresh: Callable[[], list[Entry]]) -> list[Entry]:
-    """What a follower's `refresh` answers, in a thread of its own, however long the broker takes; says once
-    that it waits.
+async def patiently(refresh: Callable[[], list[Found]]) -> list[Found]:
+    """What a follower's `refresh`, or what is made of it, answers: in a thread of its own, however long the
+    broker takes; says once that it waits.
     """
     said, pause = False, 0.5
     while True:

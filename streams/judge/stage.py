@@ -26,7 +26,6 @@ from schemas.records import (
     Codec,
     CommandRecord,
     DeadLetter,
-    Detection,
     Pane,
     PaneRecord,
     PolicyRecord,
@@ -36,6 +35,7 @@ from schemas.settings import Settings
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import Topic
 from streams.join.murmur import partitions as murmur
+from streams.judge import inheritance
 from streams.judge.check import check
 from streams.judge.core import Judge
 from streams.judge.facts import alerts, notes
@@ -44,7 +44,6 @@ from streams.judge.recovery import read_again
 from streams.judge.register import Register
 from streams.judge.releases.checkpoint import Checkpoint
 from streams.judge.releases.release import Positions
-from streams.judge.rules.memory import Remembered
 from streams.judge.rules.sampled import SampledPartition
 from streams.judge.writer import Message, Writer
 from streams.letters import dead_letter
@@ -137,9 +136,6 @@ class JudgeStage:
         self._command_codec: Codec[CommandRecord] = Codec(CommandRecord)
         self._ack_codec: Codec[Ack] = Codec(Ack)
         self._policy_codec: Codec[PolicyRecord] = Codec(PolicyRecord)
-        self._detection_codec: Codec[Detection] = Codec(Detection)
-        self._memory_codec: Codec[Remembered] = Codec(Remembered)
-        self._checkpoint_codec: Codec[Checkpoint] = Codec(Checkpoint)
         self._letters = 0
 
     def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
@@ -311,10 +307,14 @@ class JudgeStage:
             await asyncio.to_thread(writer.open)
             post.writer = writer
         await self._refresh(post)
-        for entry in await patiently(lambda: self._written(post)):
-            self._relearn(post, entry)
-        for entry in await patiently(lambda: self._remembered(post)):
-            self._remember(post, entry)
+        since = max(0, post.note.since - SKEW)
+        for detection, at in await patiently(
+            lambda: inheritance.detections(self._settings, post.partition, since)
+        ):
+            post.judge.relearn(detection)
+            post.detected.setdefault(detection.start, at)
+        for remembered in await patiently(lambda: inheritance.remembered(self._settings, post.partition)):
+            post.judge.remember(remembered)
         for record in self._register.of(post.partition):
             post.judge.adopt(record)
         await read_again(self._settings, post.judge, post.partition, post.positions, _now())
@@ -334,7 +334,9 @@ class JudgeStage:
         said, pause = False, 0.5
         while True:
             try:
-                for checkpoint in await asyncio.to_thread(self._checkpoints, post.partition):
+                for checkpoint in await asyncio.to_thread(
+                    inheritance.checkpoints, self._settings, post.partition
+                ):
                     post.judge.recall(checkpoint)
                 if self._policies is None:
                     self._policies = Follower(self._settings, topics.POLICIES)
@@ -352,59 +354,6 @@ class JudgeStage:
                 said = True
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 10.0)
-
-    def _checkpoints(self, partition: int) -> list[Checkpoint]:
-        follower = Follower(self._settings, topics.EVIDENCE)
-        found: dict[str, Checkpoint] = {}
-        try:
-            for entry in follower.refresh():
-                if entry.partition != partition:
-                    continue
-                if not entry.value:  # somebody has deleted it
-                    found.pop((entry.key or b"").decode(errors="replace"), None)
-                    continue
-                try:
-                    checkpoint = self._checkpoint_codec.decode(entry.value)
-                except msgspec.DecodeError as error:
-                    log.warning("control.evidence, offset %d: %s", entry.offset, error)
-                    continue
-                found[checkpoint.model] = checkpoint
-        finally:
-            follower.close()
-        return list(found.values())
-
-    def _written(self, post: Post) -> list[Entry]:
-        """What predecessors' change detectors saw, as far as it is needed."""
-        follower = Follower(self._settings, topics.DRIFT, since=max(0, post.note.since - SKEW))
-        try:
-            return [entry for entry in follower.refresh() if entry.partition == post.partition]
-        finally:
-            follower.close()
-
-    def _remembered(self, post: Post) -> list[Entry]:
-        """What predecessors' rules remembered: of each key the newest."""
-        follower = Follower(self._settings, topics.RULES)
-        try:
-            mine = [entry for entry in follower.refresh() if entry.partition == post.partition]
-        finally:
-            follower.close()
-        newest = {entry.key: entry for entry in mine}
-        return [entry for entry in newest.values() if entry.value]
-
-    def _remember(self, post: Post, entry: Entry) -> None:
-        try:
-            post.judge.remember(self._memory_codec.decode(entry.value))
-        except msgspec.DecodeError as error:
-            log.error("control.rules, offset %d: %s; it is left alone", entry.offset, error)
-
-    def _relearn(self, post: Post, entry: Entry) -> None:
-        try:
-            detection = self._detection_codec.decode(entry.value)
-        except msgspec.DecodeError as error:
-            log.error("metrics.drift, offset %d: %s", entry.offset, error)
-            return
-        post.judge.relearn(detection)
-        post.detected.setdefault(detection.start, entry.timestamp)
 
     def _detections(self, post: Post, now: int) -> list[Message]:
         """What the change detectors have seen. It waits for no decision, and no decision for it."""

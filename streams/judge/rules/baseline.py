@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schemas.policies import Baseline, Policy, Rule
+from schemas.policies import Baseline, Policy
 from streams.judge.rules.memory import Grid
 from streams.metrics import catalogue
 from streams.metrics.catalogue import Adds, Good, Quantile, Ratio
@@ -149,8 +149,3 @@ def chance(metric: str, expected: float, numerator: float, denominator: float, e
     if catalogue.SECONDS in found.denominator and denominator > 0:
         return max(math.sqrt(max(expected * denominator, 1.0)) / denominator, least)
     return least
-
-
-def readings_of(rule: Rule) -> Baseline | None:
-    """The baseline of a rule for which readings are kept; None where it needs none."""
-    return rule.baseline if rule.baseline is not None and rule.baseline.of != "stable" else None

@@ -1,16 +1,14 @@
-"""One model's panes as they come: its rules at every pane boundary, the alerts about the pipeline itself,
-and what was learned on the way.
+"""One model's panes as they come: its rules at every pane boundary, and what was learned on the way.
 
 Driven by the log alone: snapshots as they are read, boundaries as the sources' clocks pass them, so reading
 again finds the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import nan
 from typing import NamedTuple
 from zlib import crc32
 
-from schemas import topics
 from schemas.policies import AUTO, Duration, Policy
 from schemas.records import LARGEST, Alert, Pane
 from schemas.timeline import BEGINNING, Timeline
@@ -20,60 +18,15 @@ from streams.judge.facts.panes import Panes
 from streams.judge.rules import asked, impact, kinds, read, rules
 from streams.judge.rules.asked import Asked
 from streams.judge.rules.drift import Drift
+from streams.judge.rules.faults import Faults
 from streams.judge.rules.impact import Level, Verdict
 from streams.judge.rules.limits import Band
 from streams.judge.rules.memory import Fire, Firing, Grid, History, Memory, Remembered
 from streams.judge.rules.read import Reader
 from streams.judge.rules.rules import Reading, Violation
 
-
-class Notice(NamedTuple):
-    """What an alert about the pipeline says."""
-
-    topic: str | None
-    summary: str
-
-
-def _mispartitioned(pane: Pane) -> Notice:
-    """The topic follows from what its records say of themselves: feedback no model, requests no version."""
-    answered = topics.PREDICTIONS if pane.version else topics.REQUESTS
-    topic = (answered if pane.model else topics.FEEDBACK).name
-    return Notice(
-        topic,
-        f"Records of {topic} came in another partition than their request_id's, or without a key: their "
-        "producers need the setting partitioner=murmur2_random and the request_id as key. The records were "
-        "re-published to the right partition.",
-    )
-
-
-def _incomplete(_pane: Pane) -> Notice:
-    return Notice(
-        None,
-        "Panes could not be kept whole: retention overtook the join stage, or its memory ran out; its log "
-        "says which. Give the event topics more retention.ms than the join is ever down, or the join more "
-        "memory (under [streams] in headgate.toml), more processes, or shorter attribution windows.",
-    )
-
-
-PIPELINE: Mapping[str, Callable[[Pane], Notice]] = {
-    "mispartitioned": _mispartitioned,
-    "incomplete": _incomplete,
-}
-"""Counts that are alerts whenever they grow, and what is said then."""
-QUIET = 60_000
-"""Such an alert is resolved when its count has not grown for so long (ms, event time)."""
 CATCH_UP = 10_000
 """After a gap in event time, at most so many boundaries are made up for."""
-
-
-class Growth:
-    """A count of `PIPELINE` that grew: its alert, and the event time when it did last."""
-
-    def __init__(self, alert: Alert, seen: int) -> None:
-        self.alert = alert
-        self.seen = seen
-
-
 SAVE = 600_000
 """What rules remember is written so often (ms, event time), and models take turns."""
 MOST = 2 * 31 * 86_400_000
@@ -133,7 +86,7 @@ class Watch:
         self._paces = (Pace(final=False), Pace(final=True))
         self._hour = BEGINNING
         self._maturity = 0
-        self._growing: dict[Notice, Growth] = {}
+        self._faults = Faults(model)
         self._expected = False
         self._dropped = BEGINNING
         """Panes that end by this event time (ms) may have been forgotten."""
@@ -160,11 +113,7 @@ class Watch:
         for pace in self._paces:
             if pace.boundary is None:
                 self._begin(pace, max(pane.start, self._floor))
-        found = []
-        for name in PIPELINE:
-            if raised.get(name, 0.0) > 0:
-                found += self._grow(name, pane, horizon)
-        return raised, found
+        return raised, self._faults.take(pane, raised, horizon)
 
     def doubt(self, before: int) -> None:
         """Panes that start before this event time (ms) are not known whole."""
@@ -244,14 +193,14 @@ class Watch:
             for pace in self._paces:
                 if pace.boundary is None:
                     self._begin(pace, horizon)
-        found = self._quieten(horizon)
+        found = self._faults.quieten(horizon)
         for pace in self._paces:
             found += self._proceed(pace, min(horizon, time - 1) if pace.final else horizon)
         return found
 
     def needed(self, horizon: int) -> int:
         """The event time (ms) from which on a successor must know panes to find what was found here."""
-        marks = [horizon, *(growth.alert.starts_at for growth in self._growing.values())]
+        marks = [horizon, *self._faults.begun]
         for pace in self._paces:
             violations = pace.violations.values()
             marks += [each.since - 1 for each in violations if each.alert is None]
@@ -450,30 +399,6 @@ class Watch:
             self._hour = time // HOUR
             self._maturity = maturity(policy, self.delays)
         return self._maturity
-
-    def _grow(self, name: str, pane: Pane, horizon: int | None) -> list[Alert]:
-        seen = max(pane.end, horizon or 0)
-        notice = PIPELINE[name](pane)
-        growth = self._growing.get(notice)
-        if growth is not None:
-            growth.seen = seen
-            return []
-        alert = alerts.firing(
-            self.model,
-            name,
-            pane.start,
-            severity="warning",
-            labels={"metric": name} | ({"topic": notice.topic} if notice.topic else {}),
-            value=pane.sums[name],
-            threshold=0.0,
-            summary=notice.summary,
-        )
-        self._growing[notice] = Growth(alert, seen)
-        return [alert]
-
-    def _quieten(self, horizon: int) -> list[Alert]:
-        quiet = [notice for notice, growth in self._growing.items() if horizon > growth.seen + QUIET]
-        return [alerts.resolved(self._growing.pop(notice).alert, horizon) for notice in quiet]
 
 
 def _of_impact(reading: Reading, verdict: Verdict) -> Reading:

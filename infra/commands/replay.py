@@ -18,6 +18,7 @@ from schemas.records import DeadLetter
 from schemas.settings import Settings
 from schemas.timeline import BEGINNING
 from streams.garbage import Garbage
+from streams.join import heap
 from streams.join.compile import compile_all
 from streams.judge import check
 from streams.replay import rows
@@ -129,6 +130,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         arguments.wrong("--from, --since and --to are of --from-kafka")
     policies = policy_files.load(arguments.policy, check.mistakes)
     with _events(arguments, settings, policies) as events:
+        heap.keep()
         compile_all()
         replay = Replay(dataclasses.replace(events.known, unfinal=arguments.all))
         _print(replay, events.blocks, Wanted(arguments.only, arguments.model))

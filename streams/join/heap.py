@@ -1,22 +1,33 @@
 """What a process allocates besides its tables (`memory.py`): what it has fetched, the columns of one call. It
-is much, for a moment, and is to be given back.
+is much, for a moment, and the next moment needs as much.
+
+By default glibc takes a large block from the system and gives it back when it is freed, so that the next one
+is made of new pages, which the system has to clear and to map: a quarter of the join's processor time at full
+speed. Here freed blocks stay with the process until `give_back` is called, a few times a minute.
 """
 
 import ctypes
 
-BLOCK = 128 * 1024
-"""Bytes from which the C library takes a block from the system and gives it back at once: its own default."""
+KEPT = 32 << 20
+"""Bytes up to which a block comes from what has been freed: the most that glibc allows (mallopt(3))."""
+NEVER = (1 << 31) - 1
 
-_MMAP_THRESHOLD = -3
-"""`M_MMAP_THRESHOLD` of glibc's malloc.h."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""`M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` of glibc's malloc.h."""
+
+_library = ctypes.CDLL(None)
+
+
+def keep() -> None:
+    """Has the C library of this process keep what is freed. Other libraries than glibc do what they do."""
+    set_option = getattr(_library, "mallopt", None)
+    if set_option is not None:
+        set_option(_MMAP_THRESHOLD, KEPT)
+        set_option(_TRIM_THRESHOLD, NEVER)
 
 
 def give_back() -> None:
-    """Has the C library of this process go on to give large blocks back when they are freed.
-
-    glibc raises that size to the largest block that was freed, up to 32 MiB (mallopt(3)), so what fetches
-    need for a moment would stay with the process. Other libraries do what they do.
-    """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_option is not None:
-        set_option(_MMAP_THRESHOLD, BLOCK)
+    """Gives the system what has been freed."""
+    trim = getattr(_library, "malloc_trim", None)
+    if trim is not None:
+        trim(0)

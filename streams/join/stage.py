@@ -47,6 +47,9 @@ PROGRESS = 1_000
 CONTROL = 1_000
 """Ms after which control topics are read again."""
 
+GIVE_BACK = 2_000
+"""Ms between two times that memory which was freed is given back."""
+
 STALE = 5_000
 """No record is judged, and no pane final, under policies read longer ago (ms)."""
 
@@ -116,7 +119,7 @@ class JoinStage:
     topics = topics.EVENTS
 
     def __init__(self, settings: Settings) -> None:
-        heap.give_back()
+        heap.keep()
         compile_all()
         self._settings = settings
         self._output = Output(settings)
@@ -128,7 +131,7 @@ class JoinStage:
         self._owned: dict[int, Owned] = {}
         self._count = self._pane_partitions = 0
         self._log_append_time: dict[Topic, bool] = {}
-        self._rounded = 0
+        self._rounded = self._given_back = 0
         self._limit = settings.streams.memory << 20
         self._cramped = False  # over the limit, with nothing left to close
         self._lost = self._emitted = 0
@@ -231,6 +234,9 @@ class JoinStage:
             for owned in self._owned.values()
         ]
         await asyncio.to_thread(self._output.flush)
+        if now - self._given_back >= GIVE_BACK:
+            self._given_back = now
+            await asyncio.to_thread(heap.give_back)
         # Meanwhile a partition may have gone and come back: that is another `Owned`, with its own offsets.
         for owned, offsets, reached in safe:
             owned.committable, owned.committed_time = offsets, reached

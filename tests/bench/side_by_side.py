@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import msgspec
 
@@ -16,7 +17,11 @@ from tests.bench.contestants import DECODING, HEADGATE, TWO, Contestant, Strange
 from tests.bench.peers.roster import PEERS
 from tests.bench.race import Outcome
 
-CONTESTANTS: tuple[Contestant, ...] = (HEADGATE, DECODING, *(Stranger(peer) for peer in PEERS))
+LOOP, *OTHERS = (Stranger(peer) for peer in PEERS)
+CONTESTANTS: tuple[Contestant, ...] = (HEADGATE, DECODING, LOOP, *OTHERS)
+CLOSEST: tuple[Contestant, ...] = (HEADGATE, LOOP, DECODING)
+"""Those whose rates are so near each other that one run does not tell which is faster."""
+ROUNDS = 5
 RESULTS = Path(sys.prefix) / "bench"
 """Where the results of a run are written: `join.json` and `join.svg`."""
 
@@ -30,9 +35,24 @@ def measure(predictions: int) -> str:
     return f"\n{table(outcomes)}\n\nwritten: {RESULTS / 'join.json'}, {RESULTS / 'join.svg'}"
 
 
-def measure_ours(predictions: int) -> str:
-    """Headgate's join against decoding alone."""
-    return table(run(predictions, (HEADGATE, DECODING)))
+def measure_closest(predictions: int) -> str:
+    """Headgate's join, the hand-written loop and decoding alone take turns: each one's median, and that of
+    Headgate's rate over each other's of the same round.
+    """
+    rounds = [run(predictions, CLOSEST) for _ in range(ROUNDS)]
+    columns = list(zip(*rounds, strict=True))
+    ratios = (
+        f"Headgate / {others[0].name}: {median(of / other for of, other in pairs):.2f} "
+        f"({', '.join(f'{of / other:.2f}' for of, other in pairs)})"
+        for others in columns[1:]
+        for pairs in [[(of.rate, other.rate) for of, other in zip(columns[0], others, strict=True)]]
+    )
+    return "\n".join([table([middle(column) for column in columns]), *ratios])
+
+
+def middle(outcomes: Sequence[Outcome]) -> Outcome:
+    """The one whose rate is the median of an odd number's."""
+    return sorted(outcomes, key=lambda o: o.rate)[len(outcomes) // 2]
 
 
 def measure_two(predictions: int) -> str:

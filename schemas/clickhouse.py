@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas import records, topics
-from schemas.records import Profile
+from schemas.records import Evidence, Finding, Outlook, Profile
 from schemas.topics import Topic
 
 
@@ -40,8 +40,7 @@ class Table:
     """A table. Of rows that are equal in `order_by`, the one with the highest `version` holds; any, where
     they cannot differ.
 
-    `partition_by` may only depend on columns of `order_by`: rows that replace each other must lie in one
-    partition.
+    How it lies on disk is `streams/storage/migrations/`'s, and it has columns there that no record fills.
     """
 
     name: str
@@ -49,26 +48,10 @@ class Table:
     columns: tuple[Column, ...]
     order_by: tuple[str, ...]
     version: str | None = None
-    primary_key: tuple[str, ...] = ()
-    partition_by: str | None = None
 
     def full_name(self, database: str) -> str:
         """The table's name in SQL."""
         return f"{quoted(database)}.{quoted(self.name)}"
-
-    def ddl(self, database: str) -> str:
-        """The statement that creates the table where it does not exist."""
-        columns = ",\n    ".join(f"{quoted(column.name)} {column.type}" for column in self.columns)
-        clauses = [
-            f"CREATE TABLE IF NOT EXISTS {self.full_name(database)}\n(\n    {columns}\n)",
-            f"ENGINE = ReplacingMergeTree({quoted(self.version) if self.version else ''})",
-        ]
-        if self.partition_by:
-            clauses.append(f"PARTITION BY {self.partition_by}")
-        if self.primary_key:
-            clauses.append(f"PRIMARY KEY ({', '.join(map(quoted, self.primary_key))})")
-        clauses.append(f"ORDER BY ({', '.join(map(quoted, self.order_by))})")
-        return "\n".join(clauses)
 
     def values(self, rows: Sequence[Stored]) -> list[list[object]]:
         """The rows as columns, in the order of `columns`; times are epoch milliseconds."""
@@ -130,6 +113,24 @@ def _of_distributions(field: str) -> Callable[[Profile], dict[str, object]]:
     return convert
 
 
+def _generation(evidence: Evidence) -> int:
+    return evidence.history[-1].generation if evidence.history else 0
+
+
+def _of_findings(told: Callable[[Finding], object]) -> Callable[[Outlook], list[object]]:
+    """What is told of each test."""
+    return lambda outlook: [told(finding) for finding in outlook.context.findings]
+
+
+def _field(name: str) -> Callable[[Finding], object]:
+    return lambda finding: getattr(finding, name)
+
+
+def _of_version(place: int, field: int) -> Callable[[Finding], object]:
+    """One of `Finding.of`'s: of the judged version (0) or the reference (1)."""
+    return lambda finding: finding.of(place)[field]
+
+
 def _precedence(offset: int) -> int:
     return (1 << 64) - 1 - offset
 
@@ -169,8 +170,6 @@ PANES = Table(
         *("segment_value", "version", "arm", "end", "generation", "partition", "part"),
     ),
     version="snapshot",
-    primary_key=("model", "segment", "start"),
-    partition_by="toYYYYMMDD(start)",
 )
 """Snapshots of panes. The user buckets (`Pane.buckets`) stay in Kafka: only the judge needs them."""
 
@@ -211,8 +210,6 @@ DRIFT = Table(
     ),
     order_by=("model", "start", "version", "arm", "end"),
     version="topic_offset",
-    primary_key=("model", "start"),
-    partition_by="toYYYYMM(start)",
 )
 """What the change detectors saw in each final pane."""
 
@@ -277,8 +274,49 @@ ACKS = Table(
         TOPIC_OFFSET,
     ),
     order_by=("model", "worker", "ts", "topic_partition", "topic_offset"),
-    partition_by="toYYYYMM(ts)",
 )
+
+_TOLD: Sequence[tuple[str, str, Callable[[Finding], object]]] = (
+    ("tests", WORD, _field("test")),
+    ("states", WORD, _field("state")),
+    *((name, WORD, _field(name)) for name in ("fails", "passes")),
+    *(
+        (name, f"Nullable({NUMBER})", _field(name))
+        for name in ("effect", "lower", "upper", "limit", "statistic", "boundary", "needed", "alpha")
+    ),
+    *(
+        found
+        for place, who in enumerate(("judged", "reference"))
+        for found in (
+            (who, WORD, _of_version(place, 0)),
+            (f"{who}_value", f"Nullable({NUMBER})", _of_version(place, 1)),
+            (f"{who}_samples", f"Nullable({NUMBER})", _of_version(place, 2)),
+        )
+    ),
+)
+"""What is kept of each test: name, type, and where it is in a finding."""
+
+EVIDENCE = Table(
+    "evidence_log",
+    topics.EVIDENCE,
+    (
+        _column("model", WORD),
+        Column("ts", TIME, "record.outlook.at"),
+        Column("generation", COUNT, "record", _generation),
+        Column("through", f"Nullable({TIME})", "record.outlook.context.through"),
+        Column("outcome", WORD, "record.outlook.outcome"),
+        Column("cause", WORD, "record.outlook.cause"),
+        Column("verdict", TEXT, "record.outlook.verdict"),
+        *(
+            Column(name, f"Array({type_})", "record.outlook", _of_findings(told))
+            for name, type_, told in _TOLD
+        ),
+        TOPIC_OFFSET,
+    ),
+    order_by=("model", "ts"),
+    version="topic_offset",
+)
+"""How running releases stood at each look, all tests side by side."""
 
 COMMANDS = Table(
     "commands_log",
@@ -328,7 +366,6 @@ SAMPLES = Table(
         TOPIC_OFFSET,
     ),
     order_by=("model", "name", "ts", "topic_partition", "topic_offset"),
-    partition_by="toYYYYMM(ts)",
 )
 
 SILENCES = Table(
@@ -389,6 +426,7 @@ TABLES = (
     ALERTS,
     RELEASES,
     ACKS,
+    EVIDENCE,
     COMMANDS,
     POLICIES,
     SAMPLES,
@@ -407,6 +445,7 @@ BY_RECORD: dict[type[msgspec.Struct], Table] = {
     records.Alert: ALERTS,
     records.Release: RELEASES,
     records.Ack: ACKS,
+    records.Evidence: EVIDENCE,
     records.CommandRecord: COMMANDS,
     records.PolicyRecord: POLICIES,
     records.Sample: SAMPLES,

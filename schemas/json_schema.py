@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 
 def schema(topic: Topic) -> Json:
-    """The schema of a topic's values. Raises `KeyError` for `control.evidence`, which has no public type."""
+    """The schema of a topic's values. Raises `KeyError` for a topic whose records are a stage's own."""
     document = msgspec.json.schema(TYPES[topic])
     definitions: Json = document.pop("$defs", {})
     for definition in definitions.values():

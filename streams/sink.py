@@ -10,9 +10,10 @@ stage takes: `process` then waits.
 
 import asyncio
 import logging
+import math
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -25,6 +26,7 @@ from schemas.records import (
     Ack,
     Codec,
     CommandRecord,
+    Evidence,
     Pane,
     PolicyRecord,
     Profile,
@@ -48,6 +50,7 @@ TOPICS = (
     topics.ALERTS,
     topics.RELEASES,
     topics.ACKS,
+    topics.EVIDENCE,
     topics.COMMANDS,
     topics.POLICIES,
     topics.PROFILES,
@@ -62,6 +65,10 @@ FULL = 8 << 20
 """Bytes of record values in a block after which nothing more is gathered."""
 SHORTEST, LONGEST = 0.25, 5.0
 """Seconds between two attempts to reach ClickHouse, at first and at most."""
+ROLL = 5.0
+"""Seconds from one time that panes are added up to minutes and hours to the next."""
+ROLLING = 1.0
+"""Seconds that it may take at a time, about."""
 FAREWELL = 8.0
 """Seconds that what is gathered has to be written when the process ends; the successor reads the rest
 again."""
@@ -94,7 +101,7 @@ class SinkStage:
 
     def __init__(self, settings: Settings) -> None:
         self._output = Output(settings)
-        self._writer = Writer(settings.clickhouse)
+        self._writer = Writer(settings.clickhouse, settings.storage)
         self._codecs: dict[str, Codec[msgspec.Struct]] = {topic.name: Codec(TYPES[topic]) for topic in TOPICS}
         self._owned: dict[TopicPartition, Owned] = {}
         self._gathered = Block()
@@ -103,10 +110,13 @@ class SinkStage:
         self._last = 0
         self._rows = self._letters = self._unread = 0
         self._away_since: float | None = None
+        self._rolled = -math.inf
+        self._rolls = True
 
     def assigned(self, partitions: Mapping[TopicPartition, Assigned]) -> None:
         """Nothing is known of the new partitions but that all below the committed offset is in ClickHouse."""
         self._owned |= {partition: Owned() for partition in partitions}
+        self._writer.forget(_of_panes(partitions))
 
     def revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Rows that are gathered already are written all the same: the successor's are equal or newer."""
@@ -184,8 +194,9 @@ class SinkStage:
                 decoded.buckets, decoded.bucket_sums = [], {}
             if isinstance(decoded, Sample):
                 decoded.ts = event_time(decoded, record.timestamp)
-            row = Stored(decoded, partition.partition, record.offset)
-            self._gathered.rows[BY_RECORD[type(decoded)]].append(row)
+            if not isinstance(decoded, Evidence) or _tells(decoded):
+                row = Stored(decoded, partition.partition, record.offset)
+                self._gathered.rows[BY_RECORD[type(decoded)]].append(row)
         self._gathered.size += len(record.value or b"")
 
     def _refuse(self, partition: TopicPartition, record: Record, reason: str) -> None:
@@ -230,6 +241,25 @@ class SinkStage:
         block.offsets.clear()
         self._rows += sum(map(len, block.rows.values()))
         block.rows.clear()
+        await self._roll()
+
+    async def _roll(self) -> None:
+        """Has panes added up to minutes and hours, at intervals, the next time at once where it takes longer.
+        It may fail: views then add up more themselves. Says so once.
+        """
+        partitions = _of_panes(self._owned)
+        if not partitions or time.monotonic() - self._rolled < ROLL:
+            return
+        try:
+            finished = await asyncio.to_thread(self._writer.roll, partitions, ROLLING)
+        except AwayError as error:
+            if self._rolls:
+                log.warning("ClickHouse does not add up panes; views of minutes get slower: %s", error)
+            self._rolls = False
+            self._rolled = time.monotonic()
+        else:
+            self._rolls = True
+            self._rolled = time.monotonic() if finished else -math.inf
 
     async def _insert(self, rows: Mapping[Table, Sequence[Stored]]) -> None:
         """Tries until ClickHouse has taken the rows. Says once that it does not, and once that it does
@@ -249,6 +279,16 @@ class SinkStage:
                     log.info("ClickHouse takes rows again, after %.1f s", time.monotonic() - self._away_since)
                 self._away_since = None
                 return
+
+
+def _of_panes(partitions: Iterable[TopicPartition]) -> list[int]:
+    """The numbers of those that are of `metrics.panes`."""
+    return [each.partition for each in partitions if each.topic == topics.PANES.name]
+
+
+def _tells(evidence: Evidence) -> bool:
+    """Whether a release runs, and is tested: the judge's checkpoints are written for other reasons, too."""
+    return evidence.outlook is not None and bool(evidence.outlook.context.findings)
 
 
 def _require_sane_time(record: msgspec.Struct, timestamp: int) -> None:

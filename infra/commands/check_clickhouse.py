@@ -4,12 +4,15 @@ import logging
 from collections.abc import Iterator
 
 import clickhouse_connect
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
 
 from infra.commands.finding import Finding, ok, wrong
 from schemas.clickhouse import TABLES
 from schemas.settings import Settings
-from streams.storage.views import definitions
+from streams.storage import NAMES
+from streams.storage.migration import SchemaError, state
 
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it reports is in its errors as well
 
@@ -25,29 +28,38 @@ def check(settings: Settings) -> Iterator[Finding]:
         with clickhouse_connect.get_client(
             **where.connect(), connect_timeout=PATIENCE, send_receive_timeout=PATIENCE, query_retries=0
         ) as client:
-            query = "SELECT name FROM system.tables WHERE database = {database:String}"
-            rows = client.query(query, parameters={"database": where.database}).result_rows
-            version = client.server_version
-    except (ClickHouseError, OSError) as error:
+            yield ok(subject, f"version {client.server_version}")
+            yield _database(client, settings)
+    except (ClickHouseError, HTTPError, OSError) as error:
         yield wrong(
             subject,
             f"does not answer, or does not let us in: {_reason(error)}",
             "start it (`headgate up` for a local one), or set HEADGATE_CLICKHOUSE, or url, user and password "
             "under [clickhouse] in headgate.toml",
         )
-        return
-    yield ok(subject, f"version {version}")
-    found = {str(name) for (name,) in rows}
-    tables, views = {table.name for table in TABLES}, set(definitions(where.database))
-    missing = sorted((tables | views) - found)
-    if missing:
-        yield wrong(
-            f"database {where.database}",
-            f"has no {', '.join(missing)}",
-            "`headgate streams sink` creates tables and views when it starts",
+
+
+def _database(client: Client, settings: Settings) -> Finding:
+    """How tables and views stand."""
+    where = settings.clickhouse
+    subject = f"database {where.database}"
+    try:
+        found = state(client, where.database, where.cluster)
+    except SchemaError as error:
+        text, _, remedy = str(error).removeprefix(f"{subject}: ").partition("; ")
+        return wrong(subject, text, remedy)
+    lacking = [
+        *(f"migration {each.number:04d} {each.name}" for each in found.pending),
+        *found.missing,
+        *(f"the view {name}" for name in found.views),
+    ]
+    if lacking:
+        return wrong(
+            subject,
+            f"lacks {', '.join(lacking)}",
+            "run `headgate schema apply`; `headgate streams sink` does it when it starts, too",
         )
-    else:
-        yield ok(f"database {where.database}", f"{len(tables)} tables, {len(views)} views")
+    return ok(subject, f"{len(found.applied)} migrations, {len(TABLES)} tables, {len(NAMES)} views")
 
 
 def _reason(error: BaseException) -> str:

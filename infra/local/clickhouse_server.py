@@ -204,8 +204,8 @@ def _summary(result: Result) -> str:
     )
 
 
-async def serve(data: Path, port: int, account: Account) -> None:
-    """Serves the engine over `data` until SIGTERM or SIGINT."""
+async def serve(data: Path, host: str, port: int, account: Account) -> None:
+    """Serves the engine over `data` at `host`:`port` until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -219,7 +219,7 @@ async def serve(data: Path, port: int, account: Account) -> None:
         shutdown_timeout=2.0,
     )
     await runner.setup()
-    await web.TCPSite(runner, HOST, port).start()
+    await web.TCPSite(runner, host, port).start()
     await stopped.wait()
     await runner.cleanup()
     engine.close()
@@ -230,13 +230,14 @@ def main() -> None:
     answer."""
     parser = argparse.ArgumentParser(description="ClickHouse's HTTP interface over the embedded engine.")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--host", default=HOST, help="for containers; default: %(default)s")
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     account = Account(
         os.environ.get("HEADGATE_CLICKHOUSE_USER", "default"),
         os.environ.get("HEADGATE_CLICKHOUSE_PASSWORD", ""),
     )
-    asyncio.run(serve(arguments.data, arguments.port, account))
+    asyncio.run(serve(arguments.data, arguments.host, arguments.port, account))
 
 
 if __name__ == "__main__":

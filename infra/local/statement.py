@@ -23,11 +23,12 @@ ROWS = frozenset(
 
 
 class Insert(NamedTuple):
-    """An INSERT with its data behind it: `head` is the statement without its format."""
+    """An INSERT with its data behind it: `head` is the statement without its settings and its format."""
 
     head: bytes
     format: str
     data: bytes
+    settings: bytes = b""
 
 
 def split_insert(sql: bytes) -> Insert | None:
@@ -35,22 +36,31 @@ def split_insert(sql: bytes) -> Insert | None:
     if _first_word(sql) != b"INSERT":
         return None
     depth = 0
+    settings: int | None = None
     for token in _TOKEN.finditer(sql):
         depth += {b"(": 1, b")": -1}.get(token[0], 0)
         if depth or token.lastgroup != "word":
             continue
         word = token[0].upper()
         if word == b"VALUES":
-            return Insert(sql[: token.start()], "Values", sql[token.end() :])
+            head, given = _split_settings(sql[: token.start()], settings)
+            return Insert(head, "Values", sql[token.end() :], given)
         if word == b"FORMAT":
             name = re.compile(rb"\s*(\w+)").match(sql, token.end())
             if name is None:
                 return None
             line = _END_OF_LINE.match(sql, name.end())
-            return Insert(sql[: token.start()], name[1].decode(), sql[line.end() if line else name.end() :])
+            head, given = _split_settings(sql[: token.start()], settings)
+            return Insert(head, name[1].decode(), sql[line.end() if line else name.end() :], given)
+        if word == b"SETTINGS":
+            settings = token.start()
         if word in (b"SELECT", b"WITH", b"INFILE"):
             return None
     return None
+
+
+def _split_settings(head: bytes, place: int | None) -> tuple[bytes, bytes]:
+    return (head, b"") if place is None else (head[:place], head[place:])
 
 
 def returns_rows(sql: bytes) -> bool:

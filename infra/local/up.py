@@ -50,7 +50,7 @@ def up(
 
 def _create_tables(settings: Settings) -> None:
     with clickhouse_connect.get_client(**settings.clickhouse.connect()) as client:
-        migrate(client, settings.clickhouse.database)
+        migrate(client, settings.clickhouse.database, settings.storage)
 
 
 def greeting(settings: Settings, data: Path | None) -> str:
@@ -65,6 +65,8 @@ def greeting(settings: Settings, data: Path | None) -> str:
         "  headgate check\n"
         f"  curl {_account(settings)}'{url}/?database={database}' "
         "-d 'SELECT * FROM metrics ORDER BY pane DESC LIMIT 9 FORMAT Pretty'\n\n"
+        "A Grafana with the plug-in grafana-clickhouse-datasource shows it:\n"
+        "  headgate dashboards export dashboards && GF_PATHS_PROVISIONING=$PWD/dashboards grafana server\n\n"
         "Ctrl-C stops it.\n"
     )
 

@@ -2,55 +2,44 @@
 say. Counts add up over panes, arms and versions, as everything does.
 """
 
-from schemas.clickhouse import PANES, PROGRESS
+from schemas.clickhouse import PROGRESS
 from streams.metrics.histogram import GAMMA, ZERO
 from streams.metrics.scores import TENTHS
+from streams.storage.windows import PANE, Tallied, Windows
 
-_SERIES = "start AS pane, dateDiff('millisecond', start, end) / 1000 AS seconds, model, version, arm"
 
-
-def latencies(database: str) -> str:
-    """A row for each bin of a pane's latencies: how many predictions (`ok` and `timeout`) took more than
+def latencies(database: str, window: int = PANE) -> str:
+    """A row for each bin of a window's latencies: how many predictions (`ok` and `timeout`) took more than
     `lower_ms` and up to `upper_ms`, which are within 2 % of each other.
     """
+    windows = Windows(database, window)
     return f"""\
 SELECT
-    pane, seconds, model, version, arm,
+    pane, seconds, {windows.series},
     if(bin = {ZERO}, 0, pow({GAMMA!r}, bin - 1)) AS lower_ms,
     if(bin = {ZERO}, 0, pow({GAMMA!r}, bin)) AS upper_ms,
     number AS count
 FROM
-(
-    SELECT {_SERIES}, sumMap(latency) AS bins
-    FROM {PANES.full_name(database)} FINAL
-    WHERE NOT retracted AND segment = ''
-    GROUP BY pane, seconds, model, version, arm
-    SETTINGS do_not_merge_across_partitions_select_final = 1
-)
+    {windows.series_of(Tallied("bins", "latency", "sumMap"))}
 ARRAY JOIN mapKeys(bins) AS bin, mapValues(bins) AS number"""
 
 
-def reliability(database: str) -> str:
-    """The reliability diagram: a row for each tenth of the range of scores in a final pane, with its `pairs`
-    of score and truth, the sum of their `scores` and the `positives` among them.
+def reliability(database: str, window: int = PANE) -> str:
+    """The reliability diagram: a row for each tenth of the range of scores in a window's final panes, with
+    its `pairs` of score and truth, the sum of their `scores` and the `positives` among them.
     """
+    windows = Windows(database, window)
     return f"""\
 SELECT
-    pane, seconds, model, version, arm,
+    pane, seconds, {windows.series},
     tenth / {TENTHS} AS score_from,
     (tenth + 1) / {TENTHS} AS score_to,
     found[1] AS pairs,
     found[2] AS scores,
     found[3] AS positives
 FROM
-(
-    SELECT {_SERIES}, tenth, sumForEach(listed) AS found
-    FROM {PANES.full_name(database)} FINAL
-    ARRAY JOIN mapKeys(reliability) AS tenth, mapValues(reliability) AS listed
-    WHERE NOT retracted AND segment = ''
-    GROUP BY pane, seconds, model, version, arm, tenth
-    SETTINGS do_not_merge_across_partitions_select_final = 1
-)"""
+    {windows.series_of(Tallied("tenths", "reliability", "sumForEachMap"))}
+ARRAY JOIN mapKeys(tenths) AS tenth, mapValues(tenths) AS found"""
 
 
 def sources(database: str) -> str:

@@ -8,33 +8,35 @@ those of `streams.metrics.drift`, where their sources stand; the detectors are `
 
 from collections.abc import Iterable
 
-from schemas.clickhouse import DRIFT, PANES, POLICIES, PROFILES
+from schemas.clickhouse import DRIFT, POLICIES, PROFILES
 from schemas.policies import Drift
 from schemas.records import QUALITY, SCORE
 from streams.metrics.detection import CONCEPT, DETECTORS
 from streams.metrics.drift import FLOOR, METHODS, OF_CATEGORIES, OF_NUMBERS, RATES
+from streams.storage.windows import MERGED_BY_PARTITION, PANE, Tallied, Windows, start_of
 
 
-def drift(database: str) -> str:
-    """Rows of two origins, in one view.
+def drift(database: str, window: int = PANE) -> str:
+    """Rows of two origins, in one view, of windows of `window` ms, or of single panes where these are longer.
 
-    *Distances and rates*, of each pane, final or not: a feature that is not in the profile, or was tallied
+    *Distances and rates*, of each window, final or not: a feature that is not in the profile, or was tallied
     in other bins than it has, has no row; `value` is NULL where nothing was seen, `threshold` where the
     policy has none (of rates). Thresholds are the latest policy's.
 
     *Detectors*, of each final pane: `feature` is the metric, `value` what it was there, `threshold` NULL,
-    `drifted` whether the detector noticed a change.
+    `drifted` whether the detector noticed a change; in longer windows, in one of its panes.
     """
     return f"""\
 SELECT pane, seconds, model, version, arm, feature, method, value, threshold, drifted, kind FROM
 (
-{_distances(database)}
+{_distances(database, window)}
 )
 UNION ALL
-{_detections(database)}"""
+{_detections(database, window)}"""
 
 
-def _distances(database: str) -> str:
+def _distances(database: str, window: int) -> str:
+    windows = Windows(database, window)
     same_bins = "arrayResize(counts, length(reference))"  # what is not of equal length is filtered, but when?
     return f"""\
 WITH
@@ -56,18 +58,12 @@ SELECT
 FROM
 (
     SELECT
-        start AS pane,
-        dateDiff('millisecond', start, end) / 1000 AS seconds,
-        model, version, arm, feature,
-        sumForEach({PANES.name}.features[feature]) AS counts,
-        sumForEach({PANES.name}.quality[feature]) AS flaws
-    FROM {PANES.full_name(database)} AS {PANES.name} FINAL
-    ARRAY JOIN arrayDistinct(arrayConcat(
-        mapKeys({PANES.name}.features), mapKeys({PANES.name}.quality)
-    )) AS feature
-    WHERE NOT retracted AND segment = ''
-    GROUP BY pane, seconds, model, version, arm, feature
-    SETTINGS do_not_merge_across_partitions_select_final = 1
+        pane, seconds, {windows.series}, feature,
+        counted[feature] AS counts,
+        checked[feature] AS flaws
+    FROM
+    {windows.series_of(*_TALLIED)}
+    ARRAY JOIN arrayDistinct(arrayConcat(mapKeys(counted), mapKeys(checked))) AS feature
 ) AS observed
 INNER JOIN
 (
@@ -91,6 +87,11 @@ ARRAY JOIN CAST(
 ) AS row
 WHERE length(counts) IN (0, length(reference))"""
 
+
+_TALLIED = (
+    Tallied("counted", "features", "sumForEachMap"),
+    Tallied("checked", "quality", "sumForEachMap"),
+)
 
 _VALUES: dict[str, str] = {
     "psi": f"""arraySum(
@@ -155,21 +156,29 @@ SELECT mapFromArrays(groupArray(model), groupArray(limits)) FROM
     )"""
 
 
-def _detections(database: str) -> str:
+def _detections(database: str, window: int) -> str:
     concepts = _listed(CONCEPT)
+    values, changed = f"{DRIFT.name}.values", f"{DRIFT.name}.changed"
     return f"""\
 SELECT
-    start AS pane,
-    dateDiff('millisecond', start, end) / 1000 AS seconds,
-    model, version, arm,
-    feature,
-    method,
+    pane, seconds, model, version, arm, feature, method,
     sums[1] / nullIf(sums[2], 0) AS value,
     CAST(NULL, 'Nullable(Float64)') AS threshold,
-    CAST(has({DRIFT.name}.changed[feature], method), 'Bool') AS drifted,
+    CAST(has(noticed[feature], method), 'Bool') AS drifted,
     if(feature IN ({concepts}), 'concept', 'prediction') AS kind
-FROM {DRIFT.full_name(database)} AS {DRIFT.name} FINAL
-ARRAY JOIN mapKeys({DRIFT.name}.values) AS feature, mapValues({DRIFT.name}.values) AS sums
+FROM
+(
+    SELECT
+        {start_of(window)} AS pane,
+        greatest({window}, dateDiff('millisecond', start, end)) / 1000 AS seconds,
+        model, version, arm,
+        sumForEachMap({values}) AS found,
+        groupUniqArrayArrayMap({changed}) AS noticed
+    FROM {DRIFT.full_name(database)} AS {DRIFT.name} FINAL
+    GROUP BY pane, seconds, model, version, arm
+    {MERGED_BY_PARTITION}
+)
+ARRAY JOIN mapKeys(found) AS feature, mapValues(found) AS sums
 ARRAY JOIN [{_listed(DETECTORS)}] AS method"""
 
 

@@ -5,9 +5,10 @@ Every metric is made from sums that were added up first: over source partitions,
 over panes where a view's window holds several. Retracted snapshots are void. The numbers are those of
 `streams/metrics/evaluate.py`, where the formulas' sources stand.
 
-The query has a branch for all ratios and quantiles, which come as an array of rows, and one for each
-statistic of binned scores. A branch's name of a metric being a constant, a question for other metrics does
-not compute it.
+The query has a branch for each kind of metric, which reads what that is made of and no more. In it each
+series is joined with the metrics, a table of constants: a condition on `metric` is applied to that table
+first, so that a question for one metric computes one, and a branch that has none of those asked for reads
+nothing.
 
 A series (one pane of one model, version and arm) that has predictions has a row for every metric; the value
 of a count may be 0, that of a ratio whose denominator is 0 is NULL. A series without any (feedback that
@@ -18,61 +19,14 @@ has a row for each k for which the series has the numerator's sum, 0 or not.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas.clickhouse import PANES, PROGRESS
 from schemas.records import QUALITY
 from streams.metrics.catalogue import BINNED, CUT_OFF, OF_FEATURES, QUANTILES, RATIOS, SECONDS, Adds, Ratio
 from streams.metrics.histogram import GAMMA, ZERO
 from streams.metrics.interval import Z95
-
-SEGMENTS = ("segment", "segment_value")
-"""The columns that `metrics_by_segment` has and the others do not."""
-
-_ROWS = (
-    "Array(Tuple(metric String, numerator Nullable(Float64), denominator Nullable(Float64), wilson Bool,"
-    " statistic Nullable(Float64), lower Nullable(Float64), upper Nullable(Float64)))"
-)
-"""`wilson`: the bounds follow from numerator and denominator. `statistic`: the value, where it does not."""
+from streams.storage.windows import BY_CUT_OFF, PANE, Tallied, Windows, passed
 
 
-class _Query(NamedTuple):
-    """Whose metrics: windows of `window` ms, or single panes where these are longer, and their columns beyond
-    the series'."""
-
-    database: str
-    window: int
-    segments: tuple[str, ...]
-
-    @property
-    def extra(self) -> str:
-        """The further columns, each after a comma."""
-        return "".join(f", {name}" for name in self.segments)
-
-    def series(self, tallied: str) -> str:
-        """A query of all series: what tells them apart, whether they are `final`, and what `tallied`
-        aggregates."""
-        series = f", model, version, arm{self.extra}"
-        start = (
-            "start" if self.window == 1 else f"toStartOfInterval(start, toIntervalMillisecond({self.window}))"
-        )
-        return f"""\
-(
-        SELECT
-            {start} AS pane,
-            greatest({self.window}, dateDiff('millisecond', start, end)) / 1000 AS seconds{series},
-            {tallied},
-            max((part = 0, dateDiff('millisecond', end, deadline))).2 AS wait,
-            pane + toIntervalMillisecond(toInt64(seconds * 1000) + wait) AS due,
-            groupUniqArray(topic_partition) AS sources,
-            ({_passed(self.database)}) AS passed,
-            CAST(arrayAll(source -> passed[source] > due, sources), 'Bool') AS final
-        FROM {PANES.full_name(self.database)} FINAL
-        WHERE NOT retracted AND segment {"!=" if self.segments else "="} ''
-        GROUP BY pane, seconds{series}
-        SETTINGS do_not_merge_across_partitions_select_final = 1
-    )"""
-
-
-def metrics(database: str, window: int = 1, segments: tuple[str, ...] = ()) -> str:
+def metrics(database: str, window: int = PANE, segments: tuple[str, ...] = ()) -> str:
     """The metrics of windows of `window` ms, or of single panes where these are longer; of all requests, or
     of each one of `segments`.
 
@@ -83,117 +37,180 @@ def metrics(database: str, window: int = 1, segments: tuple[str, ...] = ()) -> s
     of the last pane that it can hold. Later records are counted in parts of their own, which do not open the
     pane again.
     """
-    query = _Query(database, window, segments)
-    return "\nUNION ALL\n".join([_listed(query), *(_binned(query, metric.name) for metric in BINNED)])
+    windows = Windows(database, window, segments)
+    plain = [metric for metric in RATIOS if not metric.name.endswith(CUT_OFF)]
+    features = [metric for metric in plain if not {*OF_FEATURES.values()}.isdisjoint(metric.sums)]
+    branches = [
+        _ratios(windows, _SUMS, [metric for metric in plain if metric not in features]),
+        _ratios(windows, _FEATURES, features),
+        _cut_offs(windows, [metric for metric in RATIOS if metric.name.endswith(CUT_OFF)]),
+        _quantiles(windows),
+        *(_binned(windows, metric.name) for metric in BINNED),
+    ]
+    return "\nUNION ALL\n".join(branches)
 
 
-def _listed(query: _Query) -> str:
-    """All ratios, counts and quantiles."""
-    spread = f"row.numerator * (row.denominator - row.numerator) / row.denominator + {Z95**2 / 4!r}"
-    half = f"{Z95!r} * sqrt({spread})"
-    bound = f"assumeNotNull((row.numerator + {Z95**2 / 2!r} {{}} {half}) / (row.denominator + {Z95**2!r}))"
-    known = "row.wilson AND row.denominator > 0 AND row.numerator BETWEEN 0 AND row.denominator"
-    ratio = "row.numerator / if(row.denominator IS NULL, 1, nullIf(row.denominator, 0))"
-    tallied = """sumMap(sums) AS total,
-            sumMap(latency) AS latencies,
-            sumForEach(arrayReduce('sumForEach', mapValues(quality))) AS checked"""
+def _ratios(windows: Windows, total: Tallied, metrics: Sequence[Ratio]) -> str:
+    """Ratios and counts of what is in `total`, a map from names to sums."""
+    rows = [
+        f"('{metric.name}', {_texts(metric.numerator)}, {_texts(metric.denominator)}, {_wilson(metric)})"
+        for metric in metrics
+    ]
+    return _of_rows(
+        windows,
+        f"""\
+        SELECT
+            {_series(windows)}, metric, predictions, wilson,
+            toNullable(arraySum(name -> total[name], added)) AS numerator,
+            if(
+                empty(divided), NULL,
+                arraySum(name -> if(name = '{SECONDS}', seconds, total[name]), divided)
+            ) AS denominator
+        FROM
+        {_joined(windows, [total], ("metric", "added", "divided", "wilson"), rows)}""",
+    )
+
+
+def _cut_offs(windows: Windows, metrics: Sequence[Ratio]) -> str:
+    """Ratios with a cut-off, a row for each k that the numerator's sums have. What a pane has once for all
+    cut-offs, longer windows have for each of them."""
+    rows = []
+    for metric in metrics:
+        [added], [divided] = metric.numerator, metric.denominator
+        if divided in BY_CUT_OFF and windows.length != PANE:
+            divided += CUT_OFF
+        stems = (f"'{_stem(name)}'" for name in (metric.name, added, divided))
+        rows.append(f"({', '.join(stems)}, {_wilson(metric)})")
+    return _of_rows(
+        windows,
+        f"""\
+        SELECT
+            {_series(windows)}, concat(stem, k) AS metric, predictions, wilson,
+            toNullable(total[concat(added, k)]) AS numerator,
+            toNullable(total[if(endsWith(divided, '@'), concat(divided, k), divided)]) AS denominator
+        FROM
+        {_joined(windows, [_SUMS], ("stem", "added", "divided", "wilson"), rows)}
+        ARRAY JOIN arrayMap(
+            name -> substring(name, length(added) + 1),
+            arrayFilter(name -> startsWith(name, added), mapKeys(total))
+        ) AS k""",
+    )
+
+
+def _quantiles(windows: Windows) -> str:
+    """The latency's order statistics of rank ⌈qn⌉, as `histogram.quantile` has them, with bounds;
+    `denominator` is n.
+    """
+    rows = [f"('{quantile.name}', {quantile.q!r})" for quantile in QUANTILES]
+    half = f"{Z95!r} * sqrt(timed * q * (1 - q))"
+    value, lower, upper = (
+        f"if({rank} BETWEEN 1 AND timed, {_at_rank(rank)}, NULL)"
+        for rank in ("ceil(timed * q)", f"ceil(timed * q - {half})", f"ceil(timed * q + {half})")
+    )
     return f"""\
 SELECT
-    pane, seconds, model, version, arm,
-    row.metric AS metric,
-    if(row.numerator IS NULL, row.statistic, {ratio}) AS value,
-    row.numerator AS numerator,
-    row.denominator AS denominator,
-    if({known}, greatest(0., {bound.format("-")}), row.lower) AS lower,
-    if({known}, least(1., {bound.format("+")}), row.upper) AS upper,
-    final{query.extra}
+    pane, seconds, model, version, arm, metric, value,
+    CAST(NULL, 'Nullable(Float64)') AS numerator, timed AS denominator, lower, upper, final{windows.extra}
 FROM
 (
     WITH
         mapKeys(latencies) AS bins,
         arrayCumSum(mapValues(latencies)) AS ranks,
         toFloat64(ranks[-1]) AS timed
-    SELECT
-        pane, seconds, model, version, arm, final{query.extra},
-        CAST(
-            arrayFilter(
-                row -> total['predictions'] > 0 OR ifNull(row.2, 0) != 0,
-                arrayConcat({_ratios()}, {_quantiles()})
-            ),
-            '{_ROWS}'
-        ) AS rows
+    SELECT {_series(windows)}, metric, timed, {value} AS value, {lower} AS lower, {upper} AS upper
     FROM
-    {query.series(tallied)}
-)
-ARRAY JOIN rows AS row"""
+        {_joined(windows, [Tallied("latencies", "latency", "sumMap")], ("metric", "q"), rows)}
+    WHERE predictions > 0
+)"""
 
 
-def _passed(database: str) -> str:
-    """A map from each partition of `metrics.panes` to the time that it has passed: panes in it with an
-    earlier deadline are final.
+def _at_rank(rank: str) -> str:
+    bin_ = f"bins[arrayFirstIndex(last -> last >= {rank}, ranks)]"
+    return f"if({bin_} = {ZERO}, 0, {2 / (GAMMA + 1)!r} * pow({GAMMA!r}, {bin_}))"
 
-    That is the earliest of its source partitions' times, once all of them have reported.
-    """
+
+def _of_rows(windows: Windows, query: str) -> str:
+    """The rows of ratios that `query` finds, with values and, where `wilson` says so, bounds."""
+    spread = f"numerator * (denominator - numerator) / denominator + {Z95**2 / 4!r}"
+    half = f"{Z95!r} * sqrt({spread})"
+    bound = f"assumeNotNull((numerator + {Z95**2 / 2!r} {{}} {half}) / (denominator + {Z95**2!r}))"
+    known = "wilson AND denominator > 0 AND numerator BETWEEN 0 AND denominator"
     return f"""\
-SELECT mapFromArrays(groupArray(topic_partition), groupArray(earliest)) FROM
-    (
-        SELECT topic_partition, min(time) AS earliest
-        FROM {PROGRESS.full_name(database)} FINAL
-        GROUP BY topic_partition
-        HAVING count() >= max(partitions)
-    )"""
+SELECT
+    pane, seconds, model, version, arm, metric,
+    numerator / if(denominator IS NULL, 1, nullIf(denominator, 0)) AS value,
+    numerator, denominator,
+    if({known}, greatest(0., {bound.format("-")}), NULL) AS lower,
+    if({known}, least(1., {bound.format("+")}), NULL) AS upper,
+    final{windows.extra}
+FROM
+(
+{query}
+)
+WHERE predictions > 0 OR numerator != 0"""
 
 
-def _ratios() -> str:
-    """Arrays of rows with all ratios and counts."""
-    plain = [metric for metric in RATIOS if not metric.name.endswith(CUT_OFF)]
-    cut_off = [metric for metric in RATIOS if metric.name.endswith(CUT_OFF)]
-    rows = ",\n                ".join(_ratio(metric, f"'{metric.name}'", "") for metric in plain)
-    return ", ".join([f"\n            [\n                {rows}\n            ]", *map(_cut_offs, cut_off)])
+def _joined(windows: Windows, tallied: Sequence[Tallied], names: Sequence[str], rows: Sequence[str]) -> str:
+    """Each series with what is `tallied`, the number of its predictions and whether it is final, joined with
+    each of `rows`, tuples of columns called `names`."""
+    columns = ", ".join(f"row.{place} AS {name}" for place, name in enumerate(names, 1))
+    return f"""\
+(
+            SELECT
+                pane, seconds, {windows.series}, {_final(windows)}, predictions,
+                {", ".join(each.name for each in tallied)}
+            FROM
+            {windows.series_of(_PREDICTIONS, *tallied)}
+        ) AS series
+        CROSS JOIN
+        (
+            SELECT {columns} FROM (SELECT arrayJoin([{", ".join(rows)}]) AS row)
+        ) AS named"""
 
 
-def _cut_offs(metric: Ratio) -> str:
-    """The rows of a metric with a cut-off, one for each k that the numerator's sums have."""
-    [numerator] = metric.numerator
-    stem = numerator.removesuffix("k")
-    found = f"arrayFilter(name -> startsWith(name, '{stem}'), mapKeys(total))"
-    k = f"substring(name, {len(stem) + 1})"
-    return f"\n            arrayMap(name -> {_ratio(metric, _at(metric.name, k), k)}, {found})"
+def _final(windows: Windows) -> str:
+    """Whether all partitions of `metrics.panes` in which the window's snapshots stand have passed the
+    deadline of the last pane that it can hold."""
+    return f"""{passed(windows.database)} AS passed,
+        pane + toIntervalMillisecond(toInt64(seconds * 1000) + wait) AS due,
+        CAST(arrayAll(source -> passed[source] > due, sources), 'Bool') AS final"""
 
 
-def _ratio(metric: Ratio, name: str, k: str) -> str:
-    """The row of a metric; `name` and the cut-off `k` are SQL."""
-    denominator = _total(metric.denominator, k) if metric.denominator else "NULL"
-    wilson = metric.adds is not Adds.AMOUNTS
-    return f"({name}, {_total(metric.numerator, k)}, {denominator}, {wilson}, NULL, NULL, NULL)"
+def _stem(name: str) -> str:
+    """A name without the cut-off that stands for it."""
+    return name.removesuffix("k") if name.endswith(CUT_OFF) else name
 
 
-def _total(names: Sequence[str], k: str) -> str:
-    return " + ".join(_sum(name, k) for name in names)
+def _series(windows: Windows) -> str:
+    return f"pane, seconds, {windows.series}, final"
 
 
-def _sum(name: str, k: str) -> str:
-    if name == SECONDS:
-        return SECONDS
-    if name in _CHECKED:
-        return f"toFloat64(checked[{_CHECKED[name]}])"
-    return f"total[{_at(name, k) if name.endswith(CUT_OFF) else repr(name)}]"
+def _wilson(metric: Ratio) -> str:
+    """Whether its bounds follow from numerator and denominator."""
+    return str(metric.adds is not Adds.AMOUNTS).lower()
 
 
-_CHECKED = {OF_FEATURES[name]: place for place, name in enumerate(QUALITY, 1)}
-"""Where the sums over all features stand in `checked`."""
+def _texts(names: Sequence[str]) -> str:
+    return f"CAST([{', '.join(map(repr, names))}], 'Array(String)')"
 
 
-def _at(name: str, k: str) -> str:
-    """A name with a cut-off, written out in SQL."""
-    return f"concat('{name.removesuffix('k')}', {k})"
+_SUMS = Tallied("total", "sums", "sumMap")
+_PREDICTIONS = Tallied("predictions", "sums['predictions']", "sum")
+
+_FEATURES = Tallied(
+    "total",
+    f"mapFromArrays({_texts([OF_FEATURES[name] for name in QUALITY])}, arrayMap(count -> toFloat64(count), "
+    f"arrayResize(arrayReduce('sumForEach', mapValues(quality)), {len(QUALITY)})))",
+    "sumMap",
+)
+"""The sums over all features."""
 
 
 class _Statistic(NamedTuple):
     """SQL of a statistic of binned scores: what is aggregated, what is made of that, and the row's
     columns."""
 
-    tallied: str
+    tallied: tuple[Tallied, ...]
     aliases: str
     numerator: str
     denominator: str
@@ -201,28 +218,27 @@ class _Statistic(NamedTuple):
     upper: str
 
 
-def _binned(query: _Query, metric: str) -> str:
+def _binned(windows: Windows, metric: str) -> str:
     """One statistic of binned scores."""
     statistic = _STATISTICS[metric]
-    tallied = f"sum(sums['predictions']) AS predictions,\n            {statistic.tallied}"
     return f"""\
 SELECT
     pane, seconds, model, version, arm,
     '{metric}' AS metric,
     numerator / nullIf(denominator, 0) AS value,
-    numerator, denominator, lower, upper, final{query.extra}
+    numerator, denominator, lower, upper, final{windows.extra}
 FROM
 (
     WITH
         {statistic.aliases}
     SELECT
-        pane, seconds, model, version, arm, final{query.extra}, predictions,
+        pane, seconds, {windows.series}, {_final(windows)}, predictions,
         toNullable({statistic.numerator}) AS numerator,
         toNullable({statistic.denominator}) AS denominator,
         CAST({statistic.lower}, 'Nullable(Float64)') AS lower,
         CAST({statistic.upper}, 'Nullable(Float64)') AS upper
     FROM
-    {query.series(tallied)}
+    {windows.series_of(_PREDICTIONS, *statistic.tallied)}
 )
 WHERE predictions > 0 OR numerator != 0"""
 
@@ -237,6 +253,7 @@ def _roc_auc() -> _Statistic:
     even = "arrayMap(bin -> 2 * bin, mapKeys(negative_scores))"
     odd = "arrayMap(bin -> 2 * bin + 1, mapKeys(positive_scores))"
     values = "mapValues(negative_scores), mapValues(positive_scores)"
+    scored = f"mapFromArrays(arrayConcat({even}, {odd}), arrayConcat({values}))"
     same = "if(before = place - 1, others / 2, 0)"
     square = "area * area"
     one = f"(positives - 1) * (area / (2 - area) - {square})"
@@ -254,7 +271,7 @@ def _roc_auc() -> _Statistic:
         won / nullIf(contests, 0) AS area,
         {Z95!r} * sqrt(greatest(0., area * (1 - area) + {one} + {other}) / contests) AS doubt"""
     return _Statistic(
-        tallied=f"sumMap(mapFromArrays(arrayConcat({even}, {odd}), arrayConcat({values}))) AS scored",
+        tallied=(Tallied("scored", scored, "sumMap", alone="mapSort({})"),),
         aliases=aliases,
         numerator="won",
         denominator="contests",
@@ -271,8 +288,10 @@ def _shifted(array: str) -> str:
 _STATISTICS = {
     "roc_auc": _roc_auc(),
     "ece": _Statistic(
-        tallied="""sumMap(mapApply((bin, list) -> (bin, list[2] - list[3]), reliability)) AS gaps,
-            sum(arraySum(list -> list[1], mapValues(reliability))) AS pairs""",
+        tallied=(
+            Tallied("gaps", "mapApply((bin, list) -> (bin, list[2] - list[3]), reliability)", "sumMap"),
+            Tallied("pairs", "arraySum(list -> list[1], mapValues(reliability))", "sum"),
+        ),
         aliases="arraySum(gap -> abs(gap), mapValues(gaps)) AS misjudged",
         numerator="misjudged",
         denominator="pairs",
@@ -280,26 +299,3 @@ _STATISTICS = {
         upper="NULL",
     ),
 }
-
-
-def _quantiles() -> str:
-    """An array of rows with the latency's order statistics of rank ⌈qn⌉, as `histogram.quantile` has them;
-    `denominator` is n.
-    """
-    listed = ", ".join(f"('{quantile.name}', {quantile.q!r})" for quantile in QUANTILES)
-    half = f"{Z95!r} * sqrt(timed * m.2 * (1 - m.2))"
-    values = (
-        f"if({rank} BETWEEN 1 AND timed, {_at_rank(rank)}, NULL)"
-        for rank in ("ceil(timed * m.2)", f"ceil(timed * m.2 - {half})", f"ceil(timed * m.2 + {half})")
-    )
-    return f"""
-            arrayMap(
-                m -> (m.1, NULL, timed, false, {", ".join(values)}),
-                [{listed}]
-            )
-        """
-
-
-def _at_rank(rank: str) -> str:
-    bin_ = f"bins[arrayFirstIndex(last -> last >= {rank}, ranks)]"
-    return f"if({bin_} = {ZERO}, 0, {2 / (GAMMA + 1)!r} * pow({GAMMA!r}, {bin_}))"

@@ -1,24 +1,33 @@
 """The views of the contract's section 4, as SQL over the tables of `schemas/clickhouse.py`. The metrics' SQL
 is `metrics.py`'s."""
 
+from collections.abc import Callable, Mapping
+
 from schemas.clickhouse import (
     ACKS,
     ALERTS,
     COMMANDS,
+    COUNT,
     DEAD_LETTERS,
+    NUMBER,
     POLICIES,
     RELEASES,
     SAMPLES,
     SILENCES,
+    TEXT,
+    TIME,
     TOPIC_OFFSET,
     TOPIC_PARTITION,
+    WORD,
     Table,
     quoted,
 )
 from streams.storage import samples
 from streams.storage.distributions import latencies, reliability, sources
 from streams.storage.drift import drift
-from streams.storage.metrics import SEGMENTS, metrics
+from streams.storage.evidence import evidence
+from streams.storage.metrics import metrics
+from streams.storage.windows import SEGMENTS, SUFFIX
 
 RECORDS = {
     "alerts": ALERTS,
@@ -32,29 +41,63 @@ RECORDS = {
 }
 """The views that show a topic's records as they are."""
 
-DISTRIBUTIONS = {"latencies": latencies, "reliability": reliability, "sources": sources}
-"""The views that charts draw, beside the contract's."""
 
-NAMES = ("metrics", "metrics_by_segment", "metrics_1m", "metrics_1h", "drift", *DISTRIBUTIONS, *RECORDS)
+def _metrics(database: str, window: int, segments: tuple[str, ...] = ()) -> str:
+    """The catalogue's metrics and, beneath them, the custom ones."""
+    return f"{metrics(database, window, segments)}\nUNION ALL\n{samples.series(database, window, segments)}"
+
+
+WINDOWS: dict[str, Callable[[str, int], str]] = {
+    "metrics": _metrics,
+    "metrics_by_segment": lambda database, window: _metrics(database, window, SEGMENTS),
+    "drift": drift,
+    "latencies": latencies,
+    "reliability": reliability,
+}
+"""The views of panes; of each there is one of minutes and one of hours beside it (`SUFFIX`)."""
+
+NAMES = (*(name + suffix for suffix in SUFFIX.values() for name in WINDOWS), "sources", "evidence", *RECORDS)
 """All views."""
+
+
+_SERIES = {"pane": TIME, "seconds": NUMBER, "model": WORD, "version": WORD, "arm": WORD}
+_METRICS = _SERIES | {
+    "metric": TEXT,
+    **dict.fromkeys(("value", "numerator", "denominator", "lower", "upper"), f"Nullable({NUMBER})"),
+    "final": "Bool",
+}
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    name + suffix: columns
+    for suffix in SUFFIX.values()
+    for name, columns in {
+        "metrics": _METRICS,
+        "metrics_by_segment": _METRICS | {"segment": WORD, "segment_value": TEXT},
+        "drift": _SERIES
+        | {"feature": TEXT, "method": TEXT}
+        | dict.fromkeys(("value", "threshold"), f"Nullable({NUMBER})")
+        | {"drifted": "Bool", "kind": TEXT},
+        "latencies": _SERIES | {"lower_ms": NUMBER, "upper_ms": NUMBER, "count": COUNT},
+        "reliability": _SERIES
+        | dict.fromkeys(("score_from", "score_to", "pairs", "scores", "positives"), NUMBER),
+    }.items()
+}
+"""The columns of the views of panes. Those of others follow from their queries; to find out these would take
+ClickHouse a second more, whenever it makes the views."""
 
 
 def definitions(database: str) -> dict[str, str]:
     """The query of each view by its name, over the tables in `database`."""
     return {
-        "metrics": _metrics(database),
-        "metrics_by_segment": _metrics(database, segments=SEGMENTS),
-        "metrics_1m": _metrics(database, window=60_000),
-        "metrics_1h": _metrics(database, window=3_600_000),
-        "drift": drift(database),
-        **{name: query(database) for name, query in DISTRIBUTIONS.items()},
+        **{
+            name + suffix: query(database, window)
+            for window, suffix in SUFFIX.items()
+            for name, query in WINDOWS.items()
+        },
+        "sources": sources(database),
+        "evidence": evidence(database),
         **{name: _records(database, table) for name, table in RECORDS.items()},
     }
-
-
-def _metrics(database: str, window: int = 1, segments: tuple[str, ...] = ()) -> str:
-    """The catalogue's metrics and, beneath them, the custom ones."""
-    return f"{metrics(database, window, segments)}\nUNION ALL\n{samples.series(database, window, segments)}"
 
 
 def _records(database: str, table: Table) -> str:

@@ -3,8 +3,10 @@ variables, `$__conditionalAll` (both in the browser) and the plug-in's macros, a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+from infra.grafana.elements import Dashboard
 
 ALL = "$__all"
 """The value of a variable of which all is chosen."""
@@ -40,10 +42,23 @@ def expand(sql: str, view: View) -> str:
         ),
         (r"\$__timeInterval\((.*?)\)", rf"toStartOfInterval(toDateTime(\1), INTERVAL {seconds} second)"),
         (r"\$__interval_s\b", str(seconds)),
+        (r"\$__fromTime\b", f"toDateTime({view.start // 1000})"),
+        (r"\$__toTime\b", f"toDateTime({view.end // 1000})"),
     ):
         sql = re.sub(macro, text, sql)
     assert not _LEFT.search(sql), sql
     return sql
+
+
+def settled(dashboard: Dashboard, view: View, ask: Callable[[str], str]) -> View:
+    """The view with the values of the dashboard's variables that nobody chooses, as Grafana finds them at
+    each change of the time range; `ask` answers the one value of a query."""
+    found = {
+        variable.name: ask(expand(variable.sql, view))
+        for variable in dashboard.variables
+        if not variable.label
+    }
+    return view._replace(variables={**view.variables, **found})
 
 
 def _conditions(sql: str, view: View) -> str:

@@ -3,8 +3,8 @@ engine.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import yaml
 
+from infra.grafana import model, overview, release
 from infra.grafana.elements import DATA_SOURCE, Dashboard, Panel, Query
 from infra.grafana.export import DASHBOARDS, dashboards, export
 from schemas.records import (
@@ -20,22 +21,29 @@ from schemas.records import (
     CommandRecord,
     DeadLetter,
     Distribution,
+    Evidence,
+    Finding,
+    Findings,
+    Outlook,
     PolicyRecord,
     Profile,
     Release,
+    Turn,
 )
 from schemas.settings import ClickHouse, Settings
-from tests.contract.grafana_macros import ALL, View, expand
-from tests.contract.view_world import MINUTE, NOON, Database, opened, pane, progress
+from streams.storage import NAMES
+from tests.contract.grafana_macros import ALL, View, expand, settled
+from tests.contract.view_world import DAY, HOUR, MINUTE, NOON, Database, opened, pane, progress
 
 BARE = [(dashboard, panel) for dashboard in DASHBOARDS for row in dashboard.rows for panel in row.panels]
 PANELS = [pytest.param(*pair, id=f"{pair[0].uid}: {pair[1].title}") for pair in BARE]
 CHOSEN: Mapping[str, str | list[str]] = {
     "model": "it's",
     "version": ALL,
-    "resolution": "metrics_1m",
+    "resolution": "auto",
     "method": "psi",
     "segment": "surface",
+    "test": "ctr worse_by 0",
 }
 ABSENT = {"ends_at", "key", "last_error", "mode", "reason", "unseen"}
 """Columns that may well have nothing to say."""
@@ -71,12 +79,20 @@ def filled(settings: Settings) -> Iterator[Database]:
     ages = Distribution(counts=[30, 40, 30], edges=[18.0, 65.0], lowest=0.0, highest=100.0, deviation=20.0)
     score = Distribution(counts=[60, 40], edges=[0.5], lowest=0.0, highest=1.0, deviation=0.25)
     evidence = {"test": "ctr worse_by 0", "statistic": 3.1, "boundary": 2.9, "effect": -0.2}
+    finding = Finding(
+        "ctr worse_by 0", "open", effect=-0.1, lower=-0.3, upper=0.1, limit=0.0, fails="below", statistic=1.5,
+        boundary=2.9, values={"v2": 0.045, "v1": 0.05}, samples={"v2": 980.0, "v1": 980.0}, needed=900,
+        alpha=0.05,
+    )  # fmt: skip
     with opened(settings) as database:
         database.write(*panes(), progress(NOON + 9 * MINUTE))
         for version in ("v1", "v2"):
             database.write(
                 Profile(model="it's", version=version, ts=NOON, features={"age": ages}, score=score)
             )
+        for number in range(10):
+            look = Outlook(at=NOON + number * MINUTE, context=Findings(findings=[finding]))
+            database.write(Evidence(model="it's", ts=look.at, history=[Turn(2)], outlook=look), first=number)
         for generation, phase in enumerate(("stable", "canary", "rolled_back"), 1):
             database.write(
                 Release(
@@ -107,7 +123,12 @@ def filled(settings: Settings) -> Iterator[Database]:
         yield database
 
 
-def answer(database: Database, query: Query, look: View = LOOK) -> tuple[list[str], list[tuple[Any, ...]]]:
+def seen(database: Database, dashboard: Dashboard, look: View = LOOK) -> View:
+    """What a dashboard is looked at with, to the last variable."""
+    return settled(dashboard, look, lambda sql: str(database.client.command(sql)))
+
+
+def answer(database: Database, query: Query, look: View) -> tuple[list[str], list[tuple[Any, ...]]]:
     result = database.client.query(expand(query.sql, look))
     return list(result.column_names), [tuple(row) for row in result.result_rows]
 
@@ -116,7 +137,7 @@ def answer(database: Database, query: Query, look: View = LOOK) -> tuple[list[st
 def test_a_panel_gets_the_columns_that_it_needs_and_is_not_empty(
     filled: Database, dashboard: Dashboard, panel: Panel
 ) -> None:
-    names, rows = answer(filled, panel.query)
+    names, rows = answer(filled, panel.query, seen(filled, dashboard))
     assert set(panel.query.columns) <= set(names)
     assert rows, panel.title
     for column in set(panel.query.columns) - ABSENT:
@@ -127,14 +148,40 @@ def test_a_panel_gets_the_columns_that_it_needs_and_is_not_empty(
         assert times == sorted(times)
 
 
-@pytest.mark.parametrize("resolution", ["metrics", "metrics_1h"])
-def test_panels_work_at_every_resolution_and_for_chosen_versions(filled: Database, resolution: str) -> None:
-    chosen = dict(CHOSEN) | {"resolution": resolution, "version": ["v1", "v2"]}
-    panels = [panel for panel in map(itemgetter(1), BARE) if "${resolution}" in panel.query.sql]
-    assert len(panels) > 10
-    for panel in panels:
-        _, rows = answer(filled, panel.query, LOOK._replace(variables=chosen))
-        assert rows, panel.title
+def test_panels_work_by_the_hour_and_for_chosen_versions(filled: Database) -> None:
+    look = LOOK._replace(variables={**CHOSEN, "resolution": "1h", "version": ["v1", "v2"]})
+    for dashboard in (model.DASHBOARD, release.DASHBOARD):
+        chosen = seen(filled, dashboard, look)
+        hidden = [f"${{{variable.name}}}" for variable in dashboard.variables if not variable.label]
+        panels = [panel for row in dashboard.rows for panel in row.panels]
+        found = [panel for panel in panels if any(name in panel.query.sql for name in hidden)]
+        assert len(found) > 3
+        for panel in found:
+            _, rows = answer(filled, panel.query, chosen)
+            assert rows, panel.title
+
+
+def test_there_is_a_view_for_each_resolution(filled: Database) -> None:
+    for resolution in ("pane", "1m", "1h"):
+        look = LOOK._replace(variables={**CHOSEN, "resolution": resolution})
+        for dashboard in DASHBOARDS:
+            for variable in dashboard.variables:
+                if not variable.label:
+                    assert seen(filled, dashboard, look).variables[variable.name] in NAMES
+
+
+@pytest.mark.parametrize(
+    ("hours", "view"), [(6, "metrics"), (7, "metrics_1m"), (7 * 24, "metrics_1m"), (30 * 24, "metrics_1h")]
+)
+def test_the_longer_the_time_the_coarser_the_windows(filled: Database, hours: int, view: str) -> None:
+    look = LOOK._replace(end=LOOK.start + hours * HOUR)
+    for dashboard in (model.DASHBOARD, release.DASHBOARD):
+        assert seen(filled, dashboard, look).variables["metrics"] == view
+
+
+def test_whoever_wants_single_panes_of_a_week_gets_them(filled: Database) -> None:
+    look = LOOK._replace(end=LOOK.start + 7 * DAY, variables={**CHOSEN, "resolution": "pane"})
+    assert seen(filled, model.DASHBOARD, look).variables["metrics"] == "metrics"
 
 
 def test_nothing_is_shown_of_another_model(filled: Database) -> None:
@@ -143,7 +190,7 @@ def test_nothing_is_shown_of_another_model(filled: Database) -> None:
         if any(variable.name == "model" for variable in dashboard.variables):
             for row in dashboard.rows:
                 for panel in row.panels:
-                    _, rows = answer(filled, panel.query, other)
+                    _, rows = answer(filled, panel.query, seen(filled, dashboard, other))
                     assert [r for r in rows if any(r)] == [], panel.title
 
 
@@ -151,10 +198,10 @@ def test_nothing_is_shown_of_another_model(filled: Database) -> None:
 def test_variables_and_annotations_have_values(filled: Database, dashboard: Dashboard) -> None:
     for variable in dashboard.variables:
         if variable.sql:
-            _, rows = answer(filled, Query(variable.sql, ()))
+            _, rows = answer(filled, Query(variable.sql, ()), LOOK)
             assert rows, variable.name
     for annotation in dashboard.annotations:
-        names, rows = answer(filled, annotation.query)
+        names, rows = answer(filled, annotation.query, LOOK)
         assert {"time", "text", "tags"} <= set(names)
         assert rows, annotation.name
 
@@ -176,8 +223,39 @@ def test_panels_lie_side_by_side_and_have_numbers_of_their_own(dashboard: Dashbo
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.uid)
 def test_links_lead_to_dashboards_that_there_are(dashboard: Dashboard) -> None:
     text = dashboards()[f"{dashboard.uid}.json"]
-    uids = {found.split("?")[0].split('"')[0] for found in text.split("/d/")[1:]}
-    assert uids <= {one.uid for one in DASHBOARDS}
+    uids = set(re.findall(r"headgate-[a-z]+(?=[?'\"])", text)) - {DATA_SOURCE["uid"]}
+    assert uids == {one.uid for one in DASHBOARDS}
+
+
+def column(database: Database, dashboard: Dashboard, title: str, name: str) -> list[Any]:
+    """A column of the panel that is called so."""
+    [panel] = [panel for row in dashboard.rows for panel in row.panels if panel.title == title]
+    names, rows = answer(database, panel.query, seen(database, dashboard))
+    return [row[names.index(name)] for row in rows]
+
+
+def test_an_alert_leads_to_its_models_dashboard_at_its_time(filled: Database) -> None:
+    half_an_hour = 30 * MINUTE
+    at = NOON + MINUTE
+    assert column(filled, overview.DASHBOARD, "Alerts", "link") == [
+        f"/d/headgate-model?var-model=it%27s&from={at - half_an_hour}&to={at + half_an_hour}"
+    ]
+
+
+def test_a_decision_leads_to_the_release_at_its_time(filled: Database) -> None:
+    links = column(filled, release.DASHBOARD, "Decisions", "link")
+    assert links[0] == (
+        f"/d/headgate-release?var-model=it%27s&from={NOON - 27 * MINUTE}&to={NOON + 33 * MINUTE}"
+    )
+    [annotation] = [one for one in model.DASHBOARD.annotations if one.name == "Decisions"]
+    names, rows = answer(filled, annotation.query, LOOK)
+    assert all(link in row[names.index("text")] for link, row in zip(reversed(links), rows, strict=True))
+
+
+def test_evidence_is_drawn_with_the_bound_that_it_is_held_against(filled: Database) -> None:
+    title = "Effect and its bound"
+    drawn = [column(filled, release.DASHBOARD, title, name) for name in ("effect", "lower", "upper", "bound")]
+    assert [set(values) for values in drawn] == [{-0.1}, {-0.3}, {0.1}, {0.0}]
 
 
 def test_what_is_exported_is_what_grafana_provisions(tmp_path: Path) -> None:

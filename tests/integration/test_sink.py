@@ -27,6 +27,10 @@ from schemas.records import (
     CommandRecord,
     DeadLetter,
     Distribution,
+    Evidence,
+    Finding,
+    Findings,
+    Outlook,
     Pane,
     PolicyRecord,
     Profile,
@@ -185,6 +189,9 @@ def test_the_records_of_every_topic_are_in_their_views(world: World, sink: Sink)
         Profile(model="every", version="v1", ts=NOW, features={"age": Distribution(counts=[1, 2])}),
     )
     world.send(topics.SAMPLES, Sample(model="every", ts=NOW, name="loss", value=0.5))
+    look = Outlook(at=NOW, context=Findings(findings=[Finding("ctr worse_by 0", effect=-0.1)]))
+    no_release = Evidence(model="every", ts=NOW + 1)
+    world.send(topics.EVIDENCE, Evidence(model="every", ts=NOW, outlook=look), no_release)
     world.send(
         topics.DEAD_LETTERS,
         DeadLetter(ts=NOW, topic="t", partition=0, offset=1, stage="join", reason="every"),
@@ -198,6 +205,7 @@ def test_the_records_of_every_topic_are_in_their_views(world: World, sink: Sink)
     world.until("SELECT policy FROM {db}.policies WHERE model = 'every'", [('{"model":"every"}',)], sink)
     world.until("SELECT features FROM {db}.profiles WHERE model = 'every'", [({"age": [1, 2]},)], sink)
     world.until("SELECT name, value FROM {db}.samples WHERE model = 'every'", [("loss", 0.5)], sink)
+    world.until("SELECT metric, effect FROM {db}.evidence WHERE model = 'every'", [("ctr", -0.1)], sink)
     world.until("SELECT topic FROM {db}.dead_letters WHERE reason = 'every'", [("t",)], sink)
 
 

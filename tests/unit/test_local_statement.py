@@ -18,7 +18,12 @@ from infra.local.statement import Insert, named_format, returns_rows, split_inse
         (b"INSERT INTO t VALUES (1, ';')", (b"INSERT INTO t ", "Values", b" (1, ';')")),
         (
             b'-- FORMAT x\n/* VALUES */ INSERT INTO `values` ("format", v) SETTINGS a=1 FORMAT TSV\n1\t2',
-            (b'-- FORMAT x\n/* VALUES */ INSERT INTO `values` ("format", v) SETTINGS a=1 ', "TSV", b"1\t2"),
+            (
+                b'-- FORMAT x\n/* VALUES */ INSERT INTO `values` ("format", v) ',
+                "TSV",
+                b"1\t2",
+                b"SETTINGS a=1 ",
+            ),
         ),
         (b"INSERT INTO t (values) VALUES (1)", (b"INSERT INTO t (values) ", "Values", b" (1)")),
     ],

@@ -52,6 +52,15 @@ class Attribution(Part, frozen=True):
     lateness: Duration = Duration(60_000)
 
 
+class Explore(Part, frozen=True):
+    """Of this share of requests our workers show the first `depth` items in random order; with a share above
+    0 every answer has its `propensities`.
+    """
+
+    share: Share = 0.0
+    depth: Cutoff = 10
+
+
 class Drift(Part, frozen=True):
     """Above which distance from the reference profile a feature has drifted."""
 
@@ -266,6 +275,7 @@ class Policy(Part, frozen=True):
     segments: tuple[str, ...] = ("surface",)
     unit: Literal["user", "request"] = "user"
     maturity: Maturity = AUTO
+    explore: Explore = Explore()
     rules: tuple[Rule, ...] = ()
     release: ReleasePolicy | None = None
 

@@ -3,8 +3,8 @@ from here.
 
 Read from `headgate.toml` in the working directory, then from `HEADGATE_KAFKA` (`host:port,…`),
 `HEADGATE_CLICKHOUSE` (`http://host:port`), `HEADGATE_KAFKA_PASSWORD`, `HEADGATE_CLICKHOUSE_PASSWORD`,
-`HEADGATE_HEALTH` (`host:port`, or `off`) and those of `receivers.VARIABLES`, the later the stronger. Not for
-what is measured or decided: that is a policy (`policies.py`).
+`HEADGATE_HEALTH` and `HEADGATE_SERVING_HEALTH` (`host:port`, or `off`) and those of `receivers.VARIABLES`,
+the later the stronger. Not for what is measured or decided: that is a policy (`policies.py`).
 """
 
 import os
@@ -27,6 +27,8 @@ Section = TypeVar("Section", bound=msgspec.Struct)
 AtLeastOne = Annotated[int, Meta(ge=1)]
 Mebibytes = Annotated[int, Meta(ge=16)]
 Seconds = Annotated[float, Meta(gt=0)]
+Bound = Annotated[float, Meta(ge=0)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 PORTS = 65_536
 """Ports are below."""
@@ -107,13 +109,20 @@ class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClickHouse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """ClickHouse's HTTP interface, and who we are there."""
+    """ClickHouse's HTTP interface, and who we are there. `cluster`: its name in the servers' configuration,
+    where there are several: tables are then replicated and sharded by model. `reader`: the user that
+    `headgate schema grants` makes for dashboards; its password comes from HEADGATE_READER_PASSWORD, or is all
+    of the file `reader_password_file`.
+    """
 
     url: str = "http://127.0.0.1:8123"
     user: str = "default"
     password: str = ""
     database: str = "headgate"
     ca: str = ""
+    cluster: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.{}-]*$")] = ""
+    reader: Annotated[str, Meta(min_length=1)] = "headgate_reader"
+    reader_password_file: str = ""
 
     def connect(self) -> dict[str, Any]:
         """Arguments for `clickhouse_connect.get_client`, but for the database."""
@@ -128,6 +137,23 @@ class ClickHouse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.ca:
             arguments["ca_cert"] = self.ca
         return arguments
+
+
+class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many days ClickHouse keeps rows, counted from when they were written; 0 is for ever. `panes`: as
+    the join makes them; `minutes` and `hours`: added up; the others as their topics. What else there is
+    (policies, releases, commands, silences, profiles) is kept.
+    """
+
+    panes_days: Days = 30
+    minutes_days: Days = 90
+    hours_days: Days = 730
+    drift_days: Days = 90
+    samples_days: Days = 90
+    acks_days: Days = 30
+    evidence_days: Days = 90
+    alerts_days: Days = 730
+    dead_letters_days: Days = 30
 
 
 class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,10 +190,47 @@ class Streams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Host and port for the stage with this number (from 0 on); None for nowhere. Port 0, any free one,
         stays 0.
         """
-        if self.health == OFF:
-            return None
-        host, _, port = self.health.rpartition(":")
-        return host.strip("[]"), int(port) + number if int(port) else 0
+        return _address(self.health, number)
+
+
+class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How serving workers behave.
+
+    `health`: where a worker answers health checks; `off` for nowhere. Of several on one machine each wants an
+    address of its own. Whoever can reach it can read it: no secrets are told, but models, versions and rates.
+    `hang_s`: seconds after which one run of a model counts as hung, and the worker is started again.
+
+    How long requests may have waited (ms since their Kafka timestamp; 0: for ever) when their turn comes:
+    those beyond `max_age_ms` are answered `timeout`, those beyond `shed_ms` `shed`; `shed_surface_ms` has
+    other bounds for some surfaces, of which those with the smallest go first. `cache_mib`: MiB of results
+    that are kept for requests with the same inputs, each for `cache_s` seconds; 0: none.
+
+    `device`: where models run; `auto` is CUDA where ONNX Runtime was built with it, else the CPU. A batch's
+    rows are divided between `sessions` sessions on each of the `gpus`. `precision`: what TensorRT computes
+    in; elsewhere the model's file says. `engines`: the folder of TensorRT's compiled engines. `memory_mib`:
+    MiB of files that versions in memory may have in all; what a release does not need stays in memory while
+    there is room, and what does not fit beside what is needed is refused; 0: only what is needed, whatever it
+    takes.
+    """
+
+    health: str = "127.0.0.1:9420"
+    hang_s: Seconds = 30.0
+    max_age_ms: Bound = 0
+    shed_ms: Bound = 0
+    shed_surface_ms: dict[str, Bound] = {}
+    cache_mib: Bound = 0
+    cache_s: Seconds = 60.0
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    gpus: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)] = (0,)
+    sessions: AtLeastOne = 1
+    precision: Literal["fp32", "fp16"] = "fp32"
+    engines: str = "~/.cache/headgate/engines"
+    memory_mib: Annotated[int, Meta(ge=0)] = 0
+
+    @property
+    def health_address(self) -> tuple[str, int] | None:
+        """Host and port; None for nowhere."""
+        return _address(self.health, 0)
 
 
 class Signing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,8 +262,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
+    storage: Storage = Storage()
     topics: Topics = Topics()
     streams: Streams = Streams()
+    serving: Serving = Serving()
     signing: Signing = Signing()
     notify: Notify = Notify()
     grafana: Grafana = Grafana()
@@ -237,12 +302,14 @@ def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Settings
         clickhouse, environ, url="HEADGATE_CLICKHOUSE", password="HEADGATE_CLICKHOUSE_PASSWORD"
     )
     streams = _override(streams, environ, health="HEADGATE_HEALTH")
+    serving = _override(settings.serving, environ, health="HEADGATE_SERVING_HEALTH")
     _check(kafka, clickhouse)
-    _check_health(streams.health)
+    _check_health(streams.health, "HEADGATE_HEALTH", "streams")
+    _check_health(serving.health, "HEADGATE_SERVING_HEALTH", "serving")
     notify = _override(settings.notify, environ, **receivers.VARIABLES)
     receivers.check(notify)
     return msgspec.structs.replace(
-        settings, kafka=kafka, clickhouse=clickhouse, streams=streams, notify=notify
+        settings, kafka=kafka, clickhouse=clickhouse, streams=streams, serving=serving, notify=notify
     )
 
 
@@ -251,12 +318,19 @@ def _override(section: Section, environ: Mapping[str, str], **variables: str) ->
     return msgspec.structs.replace(section, **found)
 
 
-def _check_health(health: str) -> None:
+def _address(health: str, number: int) -> tuple[str, int] | None:
+    if health == OFF:
+        return None
+    host, _, port = health.rpartition(":")
+    return host.strip("[]"), int(port) + number if int(port) else 0
+
+
+def _check_health(health: str, variable: str, section: str) -> None:
     host, _, port = health.rpartition(":")
     if health != OFF and (not host or not port.isdecimal() or int(port) >= PORTS):
         raise HeadgateError(
             f"address of health checks: found {health!r}, expected host:port or {OFF}; "
-            "set HEADGATE_HEALTH, or health under [streams] in headgate.toml"
+            f"set {variable}, or health under [{section}] in headgate.toml"
         )
 
 

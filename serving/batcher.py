@@ -14,15 +14,22 @@ Message = TypeVar("Message")
 
 
 def collect(
-    consume: Callable[[int, float], list[Message]], most: int, wait: float, idle: float
+    consume: Callable[[int, float], list[Message]],
+    most: int,
+    wait: float,
+    idle: float,
+    age: Callable[[Message], float],
 ) -> list[Message]:
-    """The next batch: the first message, waited for `idle` seconds, and what else comes within `wait` seconds
-    of it, `most` in all.
+    """The next batch: the first message, waited for `idle` seconds, and what else comes until that one is
+    `wait` seconds old, `most` in all. `age` says how old a message is (s).
 
-    A backlog fills the batch without waiting; a lone request waits for `wait`, never longer.
+    A backlog fills the batch without waiting; a lone request waits for `wait`, never longer; what has waited
+    while another batch ran does not wait again.
     """
     first = consume(1, idle)
-    return first + consume(most - 1, wait) if first and most > 1 else first
+    if not first or most == 1:
+        return first
+    return first + consume(most - 1, min(wait, max(0.0, wait - age(first[0]))))
 
 
 def join(requests: Sequence[Rows]) -> Rows:

@@ -6,49 +6,44 @@ milliseconds after it is written. What a release means is `releases.py`'s busine
 """
 
 import logging
+import os
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
-import msgspec
-from confluent_kafka import KafkaException
-
-from schemas import signing, topics
+from schemas import topics
 from schemas.errors import HeadgateError
 from schemas.policies import Policy
-from schemas.records import ENCODER, Ack, Codec, Release
+from schemas.records import ENCODER, Sample
 from schemas.settings import Settings
 from schemas.timeline import Timeline
-from serving import runtime
+from serving import devices, runtime
 from serving.engine import Clock, State
 from serving.outage import Outage
-from serving.releases import Releases, Word
+from serving.releases import Releases, Standing, Word
 from serving.repository import Repository
 from serving.runtime import Runtime
-from streams.log import Entry, Follower, Output
+from serving.steering import BUSY, GLANCE, HEARTBEAT, IDLE, ReleaseReader, Voice, Watch
+from streams.log import Entry
 
 log = logging.getLogger("headgate.serving")
 
-HEARTBEAT = 5.0
-"""Seconds between heartbeats; a worker is live for three of them."""
+LOADING_NICENESS = 10
+"""Of the loader's thread, so that loads give way to batches: Linux has priorities by thread. Only
+where sessions make no threads, for those inherit it, and would run batches with it."""
 
-GLANCE = 1.0
-"""Seconds between looks at what changes seldom: policies, and which models the repository has."""
-
-IDLE, LOADING = 0.1, 0.02
-"""Seconds to wait for a release; less while a load may end any moment."""
-
-PATIENCE = 3.0
-"""Seconds until Kafka's silence at the start counts as its being away."""
-
-BACKOFF = (0.5, 5.0)
-"""Seconds between tries while it is: the first pause, and the longest."""
+FAREWELL = 1.0
+"""Seconds that a worker which is told to stop waits for Kafka to take its last words."""
 
 
 class Control(threading.Thread):
     """Follows the releases of `only` (all models of the repository where that is empty), as worker `worker`.
 
-    Sets `stop` where it cannot go on; `failure` is then why.
+    `guard` is entered around the load of each model's version, and may refuse it by a `HeadgateError`. Sets
+    `stop` where it cannot go on; `failure` is then why. Raises `HeadgateError` where the settings ask
+    for a device that ONNX Runtime cannot use here.
     """
 
     def __init__(
@@ -56,27 +51,28 @@ class Control(threading.Thread):
         settings: Settings,
         repository: Repository,
         only: Sequence[str],
-        output: Output,
         outage: Outage,
         stop: threading.Event,
         worker: str,
         clock: Clock,
         threads: int,
+        guard: Callable[[str, str], AbstractContextManager[None]],
     ) -> None:
         super().__init__(name="control", daemon=True)
         self._settings = settings
         self._repository = repository
         self._only = only
-        self._output = output
         self._outage = outage
         self._stop_event = stop
-        self._worker = worker
+        self._voice = Voice(settings, worker, clock)
         self._clock = clock
-        self._threads = threads
-        self._releases = Releases(repository, self._load, self._acknowledge)
+        self._guard = guard
+        self._execution = devices.execution(settings.serving, threads, runtime.available(), devices.gpus())
+        self._releases = Releases(
+            repository, self._load, self._acknowledge, settings.serving.memory_mib << 20
+        )
         self._timeline = Timeline()
-        self._codec: Codec[Release] = Codec(Release)
-        self._keys = signing.keyring(settings.signing)
+        self._reader = ReleaseReader(settings)
         self._available: dict[str, list[str]] = {}
         self._profiles_sent: set[tuple[str, str]] = set()
         self._next_beat = self._next_glance = 0.0
@@ -84,6 +80,8 @@ class Control(threading.Thread):
         """Those that are served here, as of the last glance."""
         self.ready = threading.Event()
         self.failure: Exception | None = None
+        self.beat_at = time.monotonic()
+        """When the last heartbeat was due and said (monotonic seconds); before the first, when this began."""
 
     def serves(self, model: str) -> bool:
         """Whether requests for `model` are answered here: one of `only`, or whatever the repository has."""
@@ -103,26 +101,31 @@ class Control(threading.Thread):
 
     def loaded(self) -> list[str]:
         """What is in memory, as `model/version`."""
-        standing = self._releases.standing(self.models)
-        return [f"{model}/{version}" for model, (_, versions) in standing.items() for version in versions]
+        return [f"{model}/{version}" for model, found in self.standing().items() for version in found.loaded]
+
+    def standing(self) -> Mapping[str, Standing]:
+        """How it stands with each model that is served here."""
+        return self._releases.standing(self.models)
+
+    def tell(self, sample: Sample) -> None:
+        """Writes a sample of the worker's own."""
+        self._voice.mention(topics.SAMPLES, sample.model, ENCODER.encode(sample))
 
     def run(self) -> None:
         """The thread's work, until `stop`."""
-        releases = Follower(self._settings, topics.RELEASES, self._outage.notice)
-        policies = Follower(self._settings, topics.POLICIES, self._outage.notice)
+        releases = Watch(self._settings, topics.RELEASES, self._outage, self._stop_event)
+        policies = Watch(self._settings, topics.POLICIES, self._outage, self._stop_event)
         try:
-            for entry in self._read_whole(policies):
+            for entry in policies.whole():
                 self._take_policy(entry)
-            for entry in self._read_whole(releases):
-                self._take_release(entry)
+            self._take_releases(releases.whole())
             while not self._stop_event.is_set():
                 self._glance(policies)
                 self._beat()
                 loading = self._releases.step(self.models)
                 if not loading:
                     self.ready.set()
-                for entry in releases.poll(LOADING if loading else IDLE):
-                    self._take_release(entry)
+                self._take_releases(releases.poll(BUSY if loading else IDLE))
         except Exception as error:  # whatever it is, the worker must not go on serving what nobody steers
             self.failure = error
         finally:
@@ -131,38 +134,14 @@ class Control(threading.Thread):
             self._releases.close()
             releases.close()
             policies.close()
+            self._voice.close(FAREWELL)
 
-    def _read_whole(self, follower: Follower) -> list[Entry]:
-        """All of a topic as it is now, however long Kafka is away."""
-        pause, longest = BACKOFF
-        while not self._stop_event.is_set():
-            try:
-                entries = follower.refresh(PATIENCE)
-            except KafkaException as error:
-                follower.poll(0)  # for its errors: they say more than that time is up
-                self._outage.begin(error.args[0])
-                self._stop_event.wait(pause)
-                pause = min(2 * pause, longest)
+    def _take_releases(self, entries: Sequence[Entry]) -> None:
+        for release, mistake in self._reader.read(entries):
+            if mistake is None:
+                self._releases.take(release)
             else:
-                self._outage.end()
-                return entries
-        return []
-
-    def _take_release(self, entry: Entry) -> None:
-        if entry.value is None:  # a tombstone
-            return
-        try:
-            release = self._codec.decode(entry.value)
-        except msgspec.DecodeError as error:
-            log.error(
-                "control.releases, partition %d, offset %d: ignored: %s", entry.partition, entry.offset, error
-            )
-            return
-        mistake = self._keys.mistake(entry.value, entry.headers)
-        if mistake is None:
-            self._releases.take(release)
-        else:
-            self._releases.refuse(release, mistake)
+                self._releases.refuse(release, mistake)
 
     def _take_policy(self, entry: Entry) -> None:
         try:
@@ -172,12 +151,13 @@ class Control(threading.Thread):
                 "control.policies, partition %d, offset %d: ignored: %s", entry.partition, entry.offset, error
             )
 
-    def _glance(self, policies: Follower) -> None:
+    def _glance(self, policies: Watch) -> None:
         now = time.monotonic()
         if now < self._next_glance:
             return
         self._next_glance = now + GLANCE
-        for entry in policies.poll(0):
+        self._voice.mend()
+        for entry in policies.look() if self._outage.suspected else policies.poll(0):
             self._take_policy(entry)
         found = self._repository.models()
         self.models = [model for model in self._only if model in found] if self._only else found
@@ -185,69 +165,28 @@ class Control(threading.Thread):
         if available != self._available:
             self._available = available
             self._next_beat = now  # whoever starts a version that has just come need not wait for it
-        if self._outage.suspected:
-            self._look_for_kafka(policies)
-
-    def _look_for_kafka(self, follower: Follower) -> None:
-        try:
-            entries = follower.refresh(GLANCE)
-        except KafkaException as error:
-            self._outage.begin(error.args[0])
-            return
-        self._outage.end()
-        for entry in entries:
-            self._take_policy(entry)
 
     def _beat(self) -> None:
         now = time.monotonic()
         if now < self._next_beat:
             return
         self._next_beat = now + HEARTBEAT
-        for model, (generation, versions) in self._releases.standing(self.models).items():
-            self._send(
-                Ack(
-                    model=model,
-                    worker=self._worker,
-                    ts=int(self._clock()),
-                    kind="heartbeat",
-                    generation=generation,
-                    loaded=versions,
-                    available=self._available.get(model, []),
-                )
-            )
+        for model, found in self.standing().items():
+            self._voice.beat(model, found.applied, found.loaded, self._available.get(model, []))
+        self.beat_at = now
 
     def _acknowledge(self, word: Word) -> None:
-        if word.status == "failed":
-            log.error("%s: generation %d failed: %s", word.model, word.generation, word.error)
-        elif word.status == "applied":
-            log.info(
-                "%s: generation %d applied; in memory: %s",
-                word.model,
-                word.generation,
-                ", ".join(word.loaded),
-            )
-        self._send(
-            Ack(
-                model=word.model,
-                worker=self._worker,
-                ts=int(self._clock()),
-                kind="ack",
-                generation=word.generation,
-                status=word.status,
-                loaded=word.loaded,
-                error=word.error,
-            )
-        )
-
-    def _send(self, ack: Ack) -> None:
-        self._output.send(topics.ACKS, ack.model, ENCODER.encode(ack))
+        self._voice.acknowledge(word.model, word.generation, word.status, word.loaded, word.error)
 
     def _load(self, model: str, version: str) -> Runtime:
         """In the loader's thread. The reference profile goes out with the version's first load, before
         anything is answered by it."""
+        if sys.platform == "linux" and self._execution.single_threaded:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICENESS)
         package = self._repository.open(model, version)
-        loaded = runtime.load(package, self._threads)
+        with self._guard(model, version):
+            loaded = runtime.load(package, self._execution)
         if package.profile is not None and (model, version) not in self._profiles_sent:
             self._profiles_sent.add((model, version))
-            self._output.send(topics.PROFILES, f"{model}/{version}", ENCODER.encode(package.profile))
+            self._voice.publish(topics.PROFILES, f"{model}/{version}", ENCODER.encode(package.profile))
         return loaded

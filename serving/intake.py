@@ -7,6 +7,7 @@ answered twice, and the join counts one.
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from schemas.settings import Settings
 from serving.outage import Outage
 
 log = logging.getLogger("headgate.serving")
+
+LEAVE = 3.0
+"""Seconds that a word of farewell to the group may take: no broker may be there to hear it."""
 
 
 class Span(NamedTuple):
@@ -35,14 +39,17 @@ def coordinates(message: Message) -> tuple[int, int]:
 
 
 class Intake:
-    """Consumes `inference.requests` in `group`. `settle` waits until all answers so far are with the broker,
-    and says whether they are; it is asked before partitions go to another worker. `ready` is called with each
-    new assignment's partitions."""
+    """Consumes `inference.requests` in `group`, as `instance`, which is nobody else's.
+
+    `settle` waits until all answers so far are with the broker, and says whether they are; it is asked before
+    partitions go to another worker. `ready` is called with each new assignment's partitions.
+    """
 
     def __init__(
         self,
         settings: Settings,
         group: str,
+        instance: str,
         outage: Outage,
         settle: Callable[[], bool],
         ready: Callable[[list[int]], None],
@@ -52,6 +59,7 @@ class Intake:
         self._settle = settle
         self._ready = ready
         self._owned: set[int] = set()
+        self._is_dealt = False
         self._open: dict[int, Span] = {}
         self._consumer = Consumer(
             settings.kafka.librdkafka()
@@ -62,8 +70,12 @@ class Intake:
                 # A new group begins with the first request there is: whatever came before its first worker is
                 # answered too.
                 "auto.offset.reset": "earliest",
+                # Partitions that stay with a worker are served on while others move.
                 "partition.assignment.strategy": "cooperative-sticky",
-                # A worker that was killed is out of the group, and its partitions with another, after this.
+                # Whoever comes back as the same instance has its partitions again at once, the others keep
+                # theirs, and nobody waits for the session of a worker that crashed to end.
+                "group.instance.id": instance,
+                # One that does not come back is out of the group after this, and others have its partitions.
                 "session.timeout.ms": 6_000,
                 # A worker that joins or leaves is noticed by the others at their next heartbeat.
                 "heartbeat.interval.ms": 500,
@@ -76,6 +88,11 @@ class Intake:
         )
         self._consumer.subscribe([self._topic], self._assigned, self._revoked, self._lost)
 
+    @property
+    def partitions(self) -> list[int] | None:
+        """Those that the group has given to this worker; None: it has not dealt them out yet."""
+        return sorted(self._owned) if self._is_dealt else None
+
     def consume(self, most: int, timeout: float) -> list[Message]:
         """Up to `most` requests, waiting `timeout` seconds until there are as many. Rebalances happen in
         here."""
@@ -84,6 +101,8 @@ class Intake:
             error = message.error()
             if error is None:
                 found.append(message)
+            elif error.fatal():  # it consumes nothing ever again: another member came as our instance
+                raise KafkaException(error)
             else:
                 log.warning("%s: %s", self._topic, error.str())
         return found
@@ -117,13 +136,22 @@ class Intake:
 
     def close(self) -> None:
         """Commits what is settled, and leaves the group at once: its partitions go to the others without a
-        time-out."""
+        time-out.
+
+        An instance that only closes stays a member, for it may come back. One that unsubscribes first leaves;
+        the client has sent that word when it has no member id any more.
+        """
         self._hand_over(set(self._open))
+        self._consumer.unsubscribe()
+        deadline = time.monotonic() + LEAVE
+        while self._consumer.memberid() and time.monotonic() < deadline:
+            self._consumer.consume(1, 0.02)  # what it still hands over is not answered, so not committed
         self._consumer.close()
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         new = {partition.partition for partition in partitions}
         self._owned |= new
+        self._is_dealt = True
         self._ready(sorted(new))
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:

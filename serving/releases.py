@@ -4,6 +4,9 @@ Kafka here.
 One thread calls `take` and `step`; batches, in another, only read `state`, which is replaced whole. Loading
 happens in a third, so neither waits for it, and a release whose versions are all in memory is applied at
 once, even while another one loads.
+
+Pinned are the versions of what is wanted and of what is in force, and the last other stable one. What is not
+stays in memory while the budget has room, and goes in the order in which it ceased to be needed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +16,9 @@ from typing import Literal, NamedTuple
 from schemas.errors import HeadgateError
 from schemas.records import Release
 from serving.engine import Serving, State, Unready
-from serving.repository import Fingerprint, Repository
+from serving.repository import Fingerprint, Repository, size_of
 from serving.runtime import Runtime
+from streams.join import heap
 
 
 class Word(NamedTuple):
@@ -24,6 +28,24 @@ class Word(NamedTuple):
     generation: int
     status: Literal["applied", "loading", "failed"]
     loaded: list[str]
+    error: str | None = None
+
+
+class Held(NamedTuple):
+    """A version in memory, and the files that it was loaded from. What it takes there cannot be told from
+    what others take; its files' size stands for that."""
+
+    runtime: Runtime
+    files: Fingerprint
+
+
+class Standing(NamedTuple):
+    """How it stands with a model: the generation in force (0: none), the versions in memory, the generation
+    that is wanted (0: none), and why that cannot be, where it is known."""
+
+    applied: int
+    loaded: list[str]
+    wanted: int = 0
     error: str | None = None
 
 
@@ -44,11 +66,26 @@ class _Model:
         self.applied = 0
         self.state: State | None = None
         self.previous: str | None = None
-        self.loaded: dict[str, Runtime] = {}
+        self.loaded: dict[str, Held] = {}
         self.loading: dict[str, Future[Runtime]] = {}
         self.attempts: dict[str, Attempt] = {}
         self.last: Word | None = None
         self.refused: str | None = None
+
+    @property
+    def files(self) -> dict[str, Fingerprint]:
+        """Of the versions in memory and on their way there."""
+        loaded = {version: held.files for version, held in self.loaded.items()}
+        return loaded | {version: self.attempts[version].files for version in self.loading}
+
+    @property
+    def pinned(self) -> set[str]:
+        """The versions that must stay in memory, or come there."""
+        releases = [self.wanted] if self.wanted is not None else []
+        if self.state is not None and self.state.release is not None:
+            releases.append(self.state.release)
+        named = {version for release in releases for version in versions(release)}
+        return named if self.previous is None else {*named, self.previous}
 
 
 def versions(release: Release) -> list[str]:
@@ -59,15 +96,23 @@ def versions(release: Release) -> list[str]:
 
 class Releases:
     """What serves each model. `load` reads a version of a model into memory, or raises; `say` is told what
-    becomes of a release."""
+    becomes of a release. `budget`: bytes that versions in memory may take together, by their files; 0: only
+    what is pinned stays, whatever it takes."""
 
     def __init__(
-        self, repository: Repository, load: Callable[[str, str], Runtime], say: Callable[[Word], None]
+        self,
+        repository: Repository,
+        load: Callable[[str, str], Runtime],
+        say: Callable[[Word], None],
+        budget: int = 0,
     ) -> None:
         self._repository = repository
         self._load = load
         self._say = say
+        self._budget = budget
         self._models: dict[str, _Model] = {}
+        self._spare: dict[tuple[str, str], None] = {}
+        """Versions in memory that nothing pins, in the order in which they ceased to be needed."""
         self._loader = ThreadPoolExecutor(1, "loader")
 
     def take(self, release: Release) -> bool:
@@ -112,10 +157,10 @@ class Releases:
             )
         return model.state
 
-    def standing(self, served: Iterable[str]) -> Mapping[str, tuple[int, list[str]]]:
-        """The generation in force (0: none) and the versions in memory, by model: what a heartbeat says."""
+    def standing(self, served: Iterable[str]) -> Mapping[str, Standing]:
+        """How it stands with each of the `served` models; may be asked by any thread."""
         found = ((name, self._models.get(name)) for name in served)
-        return {name: (model.applied, sorted(model.loaded)) if model else (0, []) for name, model in found}
+        return {name: _standing(model) if model else Standing(0, []) for name, model in found}
 
     def limits(self) -> tuple[int, float]:
         """How many requests to collect, and how many ms to wait for them: the largest batch and the shortest
@@ -129,14 +174,16 @@ class Releases:
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     def _approach(self, model: _Model, wanted: Release) -> None:
+        self._sort_out(wanted.model, model)
         for version in versions(wanted):
             files = self._repository.fingerprint(wanted.model, version)
             attempt = model.attempts.get(version)
             tried = attempt is not None and attempt[:2] == (wanted.generation, files)
             if version not in model.loaded and version not in model.loading and not tried:
-                model.attempts[version] = Attempt(wanted.generation, files)
-                model.loading[version] = self._loader.submit(self._load, wanted.model, version)
-                self._tell(model, wanted, "loading")
+                model.attempts[version] = Attempt(wanted.generation, files, self._make_room(files))
+                if model.attempts[version].reason is None:
+                    model.loading[version] = self._loader.submit(self._load, wanted.model, version)
+                    self._tell(model, wanted, "loading")
         if model.loading.keys() & set(versions(wanted)):
             return
         reasons = [
@@ -155,19 +202,57 @@ class Releases:
             model.previous = before.release.stable
         model.state = _serving(release, model.loaded)
         model.applied = release.generation
-        kept = {*versions(release), model.previous}
-        model.loaded = {version: runtime for version, runtime in model.loaded.items() if version in kept}
         model.attempts = {version: model.attempts[version] for version in model.loading}
+        self._sort_out(release.model, model)
+        self._evict(self._budget)
         self._tell(model, release, "applied")
+        heap.give_back()  # what a dropped version leaves in pieces would add up over many swaps
+
+    def _sort_out(self, name: str, model: _Model) -> None:
+        """Notes what nothing pins any more, and what something pins again; of that, versions whose files are
+        not those that were loaded are dropped, to be loaded anew."""
+        for version, held in list(model.loaded.items()):
+            if version not in model.pinned:
+                self._spare.setdefault((name, version))
+            elif (name, version) in self._spare:
+                del self._spare[name, version]
+                if held.files != self._repository.fingerprint(name, version):
+                    del model.loaded[version]
+
+    def _evict(self, most: int) -> int:
+        """Drops spare versions, the oldest first, until what is in memory or on its way there has at most
+        `most` bytes, if it can. Answers how many it has then."""
+        sizes = {
+            (name, version): size_of(files)
+            for name, model in self._models.items()
+            for version, files in model.files.items()
+        }
+        total = sum(sizes.values())
+        while total > most and self._spare:
+            name, version = oldest = next(iter(self._spare))
+            del self._spare[oldest], self._models[name].loaded[version]
+            total -= sizes[oldest]
+        return total
+
+    def _make_room(self, files: Fingerprint) -> str | None:
+        """Evicts what has to go before a version of these `files` is loaded; answers why it cannot be, if it
+        cannot."""
+        size = size_of(files)
+        taken = self._evict(max(0, self._budget - size))
+        if not self._budget or taken + size <= self._budget:
+            return None
+        found, needed, budget = (f"{part / 2**20:,.0f} MiB" for part in (size, taken, self._budget))
+        return (
+            f"found {found} of files, but {needed} of the budget's {budget} are needed for what serves; "
+            "raise memory_mib under [serving] in headgate.toml"
+        )
 
     def _fail(self, model: _Model, release: Release, reason: str) -> None:
         """The old state serves on. Where there is none (a worker that starts just now), the stable version
         alone is better than no answer."""
         if not isinstance(model.state, Serving):
-            alone = release.stable in model.loaded
-            model.state = (
-                Serving(release, model.loaded[release.stable]) if alone else Unready(reason, release)
-            )
+            stable = model.loaded.get(release.stable)
+            model.state = Serving(release, stable.runtime) if stable else Unready(reason, release)
         self._tell(model, release, "failed", reason)
 
     def _tell(
@@ -183,6 +268,17 @@ class Releases:
             self._say(word)
 
 
+def _standing(model: _Model) -> Standing:
+    last = model.last
+    failed = last is not None and last.status == "failed" and last.generation > model.applied
+    return Standing(
+        model.applied,
+        sorted(model.loaded),
+        0 if model.wanted is None else model.wanted.generation,
+        last.error if last is not None and failed else None,
+    )
+
+
 def _harvest(model: _Model, wanted: Release) -> None:
     """Takes what the loader has finished; what is not wanted any more is dropped, or never begun."""
     for version, future in list(model.loading.items()):
@@ -196,7 +292,7 @@ def _harvest(model: _Model, wanted: Release) -> None:
         if error is not None:
             model.attempts[version] = model.attempts[version]._replace(reason=_reason(version, error))
         elif needed:
-            model.loaded[version] = future.result()
+            model.loaded[version] = Held(future.result(), model.attempts[version].files)
 
 
 def _reason(version: str, error: BaseException) -> str:
@@ -207,11 +303,11 @@ def _reason(version: str, error: BaseException) -> str:
     )
 
 
-def _serving(release: Release, loaded: Mapping[str, Runtime]) -> Serving:
+def _serving(release: Release, loaded: Mapping[str, Held]) -> Serving:
     candidate, shadow = release.candidate, release.shadow
     return Serving(
         release,
-        loaded[release.stable],
-        loaded[candidate] if candidate else None,
-        loaded[shadow] if shadow else None,
+        loaded[release.stable].runtime,
+        loaded[candidate].runtime if candidate else None,
+        loaded[shadow].runtime if shadow else None,
     )

@@ -96,6 +96,11 @@ Fingerprint = tuple[tuple[str, int, int], ...]
 """Name, time of change (ns) and size of each file of a version; empty where there is none."""
 
 
+def size_of(files: Fingerprint) -> int:
+    """Their bytes together."""
+    return sum(size for _, _, size in files)
+
+
 class Repository:
     """A folder of models. It is read anew at each question: versions come and go while a worker runs."""
 

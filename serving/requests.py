@@ -3,17 +3,18 @@ none."""
 
 import logging
 from collections.abc import Callable
-from enum import Enum
+from typing import NamedTuple
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from schemas import topics
 from schemas.records import ORIGIN, Codec, DeadLetter, Request, problem
 from serving.engine import Clock, Job
+from serving.flight import Place
 from serving.intake import coordinates
 from streams.letters import dead_letter
 from streams.log import Entry
-from streams.stage import TopicPartition
+from streams.partition import TopicPartition
 
 log = logging.getLogger("headgate.serving")
 
@@ -23,11 +24,14 @@ MOST_OTHERS = 100
 """Models of other workers that are named in the log, each once."""
 
 
-class Skip(Enum):
-    """Why a request is not answered here, and need not be."""
+class Repeated(NamedTuple):
+    """A request that the join has published again: it is answered where it first was."""
 
-    REPEATED = "re-published by the join"
-    OTHERS = "its model is not served by this worker"
+
+class Others(NamedTuple):
+    """A request for a model that is not served here: it is left to whoever does."""
+
+    model: str
 
 
 class Reader:
@@ -39,10 +43,10 @@ class Reader:
         self._others: set[str] = set()
         self._clock = clock
 
-    def read(self, message: Message) -> Job | DeadLetter | Skip:
+    def read(self, message: Message) -> Job | DeadLetter | Repeated | Others:
         """What a message is. A request for a model that is not served here is left to those who do."""
         if any(header[0] == ORIGIN for header in message.headers() or ()):
-            return Skip.REPEATED
+            return Repeated()
         kind, timestamp = message.timestamp()
         if kind == TIMESTAMP_NOT_AVAILABLE:
             timestamp = int(self._clock())
@@ -54,11 +58,11 @@ class Reader:
         if reason is not None:
             return self._dead(message, reason)
         if self._serves(request.model):
-            return Job(request, timestamp)
+            return Job(request, timestamp, Place(*coordinates(message)))
         if request.model not in self._others and len(self._others) < MOST_OTHERS:
             self._others.add(request.model)
             log.info("requests for model %s are left to other workers: it is not served here", request.model)
-        return Skip.OTHERS
+        return Others(request.model)
 
     def _dead(self, message: Message, reason: str) -> DeadLetter:
         partition, offset = coordinates(message)

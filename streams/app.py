@@ -24,6 +24,7 @@ from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.driver import Batch, Driver
+from streams.exposition import Exposition
 from streams.garbage import Garbage
 from streams.health import Checkup, Health
 from streams.liveness import Liveness, Vitals
@@ -202,7 +203,7 @@ async def _live(stage: Stage, settings: Settings) -> int:
     for signal_ in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_, stop)
     health = Health(stage.name, max(settings.streams.liveness * EARLY, STUCK))
-    serve(health, settings.streams.health_address(number(stage.name)))
+    serve(health, Exposition(health), settings.streams.health_address(number(stage.name)))
     try:
         await _first(told_to_stop.wait(), _await_topics(stage.topics, settings, health))
         if told_to_stop.is_set():

@@ -1,5 +1,5 @@
-"""Is a stage's process healthy, is it ready, and why not? What `/healthz`, `/readyz` and `/metrics` say;
-`probes.py` serves them.
+"""Is a stage's process healthy, is it ready, and why not? What `/healthz` and `/readyz` say; `probes.py`
+serves them.
 
 The event loop tells every second how things stand (`Health.tell`); a thread of its own answers whoever asks,
 and never asks back. So nobody can hold the stage up by asking, a stuck event loop is noticed by its silence,
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from streams.driver import Driver
 from streams.liveness import Liveness, Vitals
+from streams.probes import Answer
 from streams.stage import TopicPartition
 
 VITALS: Mapping[str, str] = {
@@ -64,13 +65,6 @@ class Report(NamedTuple):
     commits: int
     commit_age: float
     vitals: Mapping[str, float]
-
-
-class Answer(NamedTuple):
-    """Yes or no, and why, in a sentence."""
-
-    well: bool
-    text: str
 
 
 class Health:

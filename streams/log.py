@@ -34,6 +34,9 @@ TIMEOUT = 10.0
 BACKOFF = 10.0
 """Seconds at most between two attempts."""
 
+DELIVERY = 120_000
+"""Milliseconds after which a record that the broker has not taken counts as not delivered."""
+
 
 class Layout(NamedTuple):
     """How a topic is laid out on the broker."""
@@ -214,11 +217,13 @@ async def patiently(refresh: Callable[[], list[Found]]) -> list[Found]:
 
 class Output:
     """Produces records and knows when the broker has them all; a failed delivery is an exception at the next
-    `flush`.
+    `flush`. But for records that the broker refuses as too large, where somebody wants to hear of them:
+    `refused` is called with each, from within any method, in any thread that calls one.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, refused: Callable[[Message], None] | None = None) -> None:
         self._prefix = settings.topics.prefix
+        self._refused = refused
         self._failed: KafkaError | None = None
         self._producer = Producer(
             settings.kafka.librdkafka()
@@ -228,7 +233,7 @@ class Output:
                 "compression.type": "lz4",
                 "partitioner": "murmur2_random",
                 "message.max.bytes": 8_000_000,
-                "message.timeout.ms": 120_000,
+                "message.timeout.ms": DELIVERY,
             }
         )
 
@@ -240,8 +245,11 @@ class Output:
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
         timestamp: int | None = None,
+        told: Callable[[KafkaError | None, Message], None] | None = None,
     ) -> None:
-        """Queues a record; to the key's partition where none is given. Waits where the queue is full."""
+        """Queues a record; to the key's partition where none is given. Waits where the queue is full. `told`
+        is told what became of it, in place of the next `flush`, from within any method.
+        """
         while True:
             try:
                 self._producer.produce(
@@ -249,7 +257,7 @@ class Output:
                     value,
                     key,
                     ANY_PARTITION if partition is None else partition,
-                    on_delivery=self._delivered,
+                    on_delivery=told or self._delivered,
                     timestamp=timestamp or 0,
                     headers=list(headers),
                 )
@@ -270,6 +278,10 @@ class Output:
                 KafkaError(KafkaError._TIMED_OUT, f"{left} records not delivered in {timeout} s")
             )
 
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None and self._failed is None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        if self._refused is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._refused(message)
+        elif self._failed is None:
             self._failed = error

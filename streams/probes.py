@@ -1,5 +1,6 @@
-"""Serves what `health.py` knows over HTTP, from a thread: `/healthz` and `/readyz` answer 200 or 503 with a
-sentence, `/metrics` in Prometheus' formats.
+"""Serves over HTTP, from a thread, how a process is: `/healthz` and `/readyz` answer 200 or 503 with a
+sentence, `/metrics` in Prometheus' formats. Who knows the answers comes in: a stage (`health.py`,
+`exposition.py`) or a serving worker.
 """
 
 import http.server
@@ -8,16 +9,13 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import NamedTuple, Protocol
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-
-from streams.health import VITALS, Answer, Health
-from streams.stage import TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -27,70 +25,31 @@ RETRY = 5.0
 PATIENCE = 5.0
 """Seconds that a client has to say what it wants."""
 
-Labels = tuple[tuple[str, str], ...]
+ELSEWHERE = "HEADGATE_HEALTH, or health under [streams] in headgate.toml"
+"""How to give a stage's process another address."""
 
 
-class Exposition(Collector):
-    """The last report of a process as Prometheus metrics, each with the label `stage`; nothing before the
-    first."""
+class Answer(NamedTuple):
+    """Yes or no, and why, in a sentence."""
 
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
-    def collect(self) -> Iterator[Metric]:
-        """What a registry asks for."""
-        report, health = self._health.report, self._health
-        if report is None:
-            return
-        stage = {"stage": health.stage}
-        yield _counter("headgate_records", "Records that were processed.", {
-            (("topic", topic),): count for topic, count in report.records.items()
-        }, stage)  # fmt: skip
-        lag = {_place(partition): standing.lag for partition, standing in report.partitions.items()}
-        yield _gauge("headgate_lag_records", "Offsets that are still to be read.", lag, stage)
-        again = {_place(partition): standing.uncommitted for partition, standing in report.partitions.items()}
-        yield _gauge(
-            "headgate_uncommitted_records", "Offsets that a successor would read again.", again, stage
-        )
-        yield _gauge("headgate_partitions", "Partitions that this process has.", {(): len(lag)}, stage)
-        yield _counter("headgate_commits", "Commits that the broker took.", {(): report.commits}, stage)
-        yield _gauge(
-            "headgate_commit_age_seconds",
-            "For how long something is to be committed that the broker has not taken.",
-            {(): report.commit_age},
-            stage,
-        )
-        now = time.monotonic()
-        for name, help_, well in (
-            ("headgate_healthy", "1 where /healthz answers 200.", health.healthy(now).well),
-            ("headgate_ready", "1 where /readyz answers 200.", health.ready(now).well),
-        ):
-            yield _gauge(name, help_, {(): float(well)}, stage)
-        for name, value in report.vitals.items():
-            make = _counter if name.endswith("_total") else _gauge
-            yield make(f"headgate_{name.removesuffix('_total')}", VITALS.get(name, name), {(): value}, stage)
+    well: bool
+    text: str
 
 
-def _place(partition: TopicPartition) -> Labels:
-    return (("topic", partition.topic), ("partition", str(partition.partition)))
+class Patient(Protocol):
+    """Who is asked. Both may be called at any time, by several threads, and must be quick."""
 
+    def healthy(self, now: float) -> Answer:
+        """At monotonic time `now` (seconds): is there hope without a new start?"""
+        ...
 
-def _gauge(name: str, help_: str, values: Mapping[Labels, float], stage: Mapping[str, str]) -> Metric:
-    return _filled(GaugeMetricFamily(name, help_), name, values, stage)
-
-
-def _counter(name: str, help_: str, values: Mapping[Labels, float], stage: Mapping[str, str]) -> Metric:
-    return _filled(CounterMetricFamily(name, help_), f"{name}_total", values, stage)
-
-
-def _filled(family: Metric, name: str, values: Mapping[Labels, float], stage: Mapping[str, str]) -> Metric:
-    for labels, value in values.items():
-        family.add_sample(name, {**stage, **dict(labels)}, value)
-    return family
+    def ready(self, now: float) -> Answer:
+        """At monotonic time `now` (seconds): does it do all of its work?"""
+        ...
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Answers GET on three paths; knows its `Health` by the server."""
+    """Answers GET on three paths; knows whom to ask by the server."""
 
     timeout = PATIENCE
     server: "_Server"
@@ -126,14 +85,14 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, health: Health) -> None:
+    def __init__(self, host: str, port: int, patient: Patient, collector: Collector) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.registry = CollectorRegistry()
-        self.registry.register(Exposition(health))
+        self.registry.register(collector)
         ProcessCollector(registry=self.registry)
         self.questions: Mapping[str, Callable[[float], Answer]] = {
-            "/healthz": health.healthy,
-            "/readyz": health.ready,
+            "/healthz": patient.healthy,
+            "/readyz": patient.ready,
         }
         super().__init__((host, port), _Handler)
 
@@ -141,29 +100,33 @@ class _Server(socketserver.ThreadingTCPServer):
         """A client that went away in mid-answer is nobody's business."""
 
 
-def serve(health: Health, address: tuple[str, int] | None) -> None:
-    """Has a daemon thread answer at `address` (None: nowhere), for as long as the process lives.
+def serve(
+    patient: Patient, collector: Collector, address: tuple[str, int] | None, elsewhere: str = ELSEWHERE
+) -> None:
+    """Has a daemon thread answer at `address` (None: nowhere), for as long as the process lives. `elsewhere`
+    says how to give a process another address.
 
     Where it cannot listen there, which a second worker on one machine cannot, it says so once and tries on:
-    the stage does its work all the same.
+    the process does its work all the same.
     """
     if address is not None:
-        threading.Thread(target=_serve, args=(health, *address), name="health", daemon=True).start()
+        arguments = (patient, collector, address, elsewhere)
+        threading.Thread(target=_serve, args=arguments, name="health", daemon=True).start()
 
 
-def _serve(health: Health, host: str, port: int) -> None:
+def _serve(patient: Patient, collector: Collector, address: tuple[str, int], elsewhere: str) -> None:
     said = False
     while True:
         try:
-            server = _Server(host, port, health)
+            server = _Server(*address, patient, collector)
         except (OSError, OverflowError) as error:
             if not said:
                 log.warning(
                     "health is not served, for now: %s:%d: %s; another worker's? Give each an address of its "
-                    "own: HEADGATE_HEALTH, or health under [streams] in headgate.toml",
-                    host,
-                    port,
+                    "own: %s",
+                    *address,
                     error,
+                    elsewhere,
                 )
             said = True
             time.sleep(RETRY)

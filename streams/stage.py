@@ -11,17 +11,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from schemas.topics import Topic
 from streams.columns import Record, Records
+from streams.partition import TopicPartition
 
 __all__ = ["Assigned", "Committed", "Reading", "ReadsAhead", "Record", "Records", "Stage", "TopicPartition"]
-
-
-class TopicPartition(NamedTuple):
-    """A partition of one of the contract's topics; `topic` is the contract's name, without the configured
-    prefix.
-    """
-
-    topic: str
-    partition: int
 
 
 class Committed(NamedTuple):

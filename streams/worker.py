@@ -5,18 +5,13 @@ Not to be called by hand; that is `headgate streams STAGE`.
 """
 
 import logging
-import os
-import select
-import signal
 import sys
-import threading
-import time
 
 import msgspec
 
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
-from streams import app, registry
+from streams import app, lifeline, registry
 
 log = logging.getLogger("headgate")
 
@@ -29,22 +24,8 @@ def _unless_noise(record: logging.LogRecord) -> bool:
 
 
 def end_with_parent(parent: int) -> None:
-    """Has this process end soon after process `parent` has, however that ended. A pidfd sees even `kill -9`,
-    and a thread of its own acts on it even while the main one is stuck."""
-    try:
-        watched = os.pidfd_open(parent)
-    except ProcessLookupError:
-        sys.exit(1)
-    if os.getppid() != parent:
-        sys.exit(1)
-    threading.Thread(target=_end_after, args=(watched,), daemon=True).start()
-
-
-def _end_after(watched: int) -> None:
-    select.select([watched], [], [])
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(app.ENDING)
-    os.kill(os.getpid(), signal.SIGKILL)
+    """Has this process end soon after process `parent` has, however that ended."""
+    lifeline.end_with_parent(parent, app.ENDING)
 
 
 def log_to_stderr() -> None:

@@ -55,6 +55,93 @@ def add_version(
     return folder
 
 
+TOUCHY = """\
+[model]
+name = "{model}"
+version = "{version}"
+
+[inputs.item]
+dtype = "int64"
+shape = [-1, 1]
+
+[inputs.divisor]
+dtype = "int64"
+shape = [-1, 1]
+
+[inputs.turns]
+dtype = "int64"
+shape = [-1, 1]
+
+[output]
+name = "score"
+"""
+
+LOWEST = -(2**63)
+
+
+def add_touchy_version(
+    repository: Path, version: str, model: str = MODEL, less: int = 7, constant: int = 0
+) -> Path:
+    """A version that answers `(item + constant) / (divisor - less)`, whole numbers, after `turns` turns of a
+    loop that does nothing. ONNX Runtime checks for a division by zero; on x86 `LOWEST` / -1 ends its process
+    with SIGFPE. So `inputs` of `crash` crash it, and those of `hang` take hours; with `less` 1 and `constant`
+    `LOWEST` zeros do, with which a version is warmed up. Inputs: all int64 [n, 1].
+    """
+    column: list[str | int | None] = ["n", 1]
+    int64 = TensorProto.INT64
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["sum", "nothing"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", int64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", int64, column),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", int64, column),
+        ],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["item", "constant"], ["dividend"]),
+            helper.make_node("Sub", ["divisor", "less"], ["by"]),
+            helper.make_node("Div", ["dividend", "by"], ["quotient"]),
+            helper.make_node("ReduceMax", ["turns"], ["trips"], keepdims=0),
+            helper.make_node("Loop", ["trips", "", "quotient"], ["looped"], body=body),
+            helper.make_node("Cast", ["looped"], ["score"], to=TensorProto.FLOAT),
+        ],
+        "touchy",
+        [helper.make_tensor_value_info(name, int64, column) for name in ("item", "divisor", "turns")],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, column)],
+        [
+            numpy_helper.from_array(np.array([[number]], np.int64), name)
+            for name, number in (("less", less), ("constant", constant), ("nothing", 0))
+        ],
+    )
+    folder = repository / model / version
+    folder.mkdir(parents=True)
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save_model(built, str(folder / "model.onnx"))
+    (folder / "model.toml").write_text(TOUCHY.format(model=model, version=version))
+    return folder
+
+
+def touchy(items: Sequence[int], divisor: int = 8, turns: int = 0) -> dict[str, object]:
+    """The `inputs` of a request to a touchy version: it answers the items, divided by `divisor` - 7."""
+    return {"item": list(items), "divisor": divisor, "turns": turns}
+
+
+def crash() -> dict[str, object]:
+    """`inputs` of three items that end the process."""
+    return touchy([1, LOWEST, 3], divisor=6)
+
+
+def hang() -> dict[str, object]:
+    """`inputs` of three items whose run takes hours."""
+    return touchy([1, 2, 3], turns=10**12)
+
+
 def manifest(version: str, batch: Mapping[str, float] | None = None, model: str = MODEL) -> str:
     """The `model.toml` of a version that `add_version` makes."""
     limits = "".join(f"{name} = {value}\n" for name, value in (batch or {}).items())

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from schemas.settings import Settings
-from serving.worker import serve
+from serving.supervisor import serve
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -12,8 +12,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Runs one serving worker: ranks what comes in inference.requests with the versions that the\n"
         "releases name, and answers in inference.predictions. Start as many as you need: they share\n"
-        "the partitions.\n\n"
-        "DIR holds the models: DIR/<model>/<version>/model.onnx and model.toml."
+        "the partitions. It is started again when a model crashes or hangs it, and the request that did so\n"
+        "is answered with an error.\n\n"
+        "DIR holds the models: DIR/<model>/<version>/model.onnx and model.toml.\n\n"
+        "It answers /healthz, /readyz and /metrics (Prometheus) on 127.0.0.1:9420; HEADGATE_SERVING_HEALTH\n"
+        "gives it another HOST:PORT, which several on one machine want, and turns it off with off."
     )
     parser.add_argument("--models", type=Path, metavar="DIR", required=True, help="the folder of models")
     parser.add_argument(

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import psutil
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from infra.topics import create
 from schemas import topics
-from schemas.records import ENCODER, Ack, DeadLetter, Prediction, Profile, Release
-from schemas.settings import Settings
+from schemas.records import ENCODER, Ack, DeadLetter, Prediction, Profile, Release, Sample
+from schemas.settings import OFF, Settings
 from schemas.topics import Topic
 from streams.log import Entry, Follower, Output
 from tests import serving_models as models
@@ -26,7 +28,7 @@ import sys
 from pathlib import Path
 import msgspec
 from schemas.settings import Settings
-from serving.worker import serve
+from serving.supervisor import serve
 sys.exit(serve(msgspec.json.decode(sys.argv[1], type=Settings), Path(sys.argv[2]), sys.argv[3:]))
 """
 
@@ -86,10 +88,25 @@ class Process:
         """Its stderr so far."""
         return self.log.read_text()
 
+    def serving(self) -> psutil.Process:
+        """The process that serves, once there is one: a child of the one that was started, which starts it
+        again."""
+        return until(psutil.Process(self.pid).children)[0]
+
+    def crash(self) -> None:
+        """kill -9 for the process that serves."""
+        self.serving().kill()
+
     def kill(self) -> None:
-        """kill -9."""
+        """kill -9, and the process that serves ends with it."""
+        children = psutil.Process(self.pid).children() if self._process.poll() is None else []
         self._process.kill()
         self._process.wait()
+        psutil.wait_procs(children, PATIENCE)
+
+    def wait(self) -> int:
+        """Its exit status, once it ends by itself."""
+        return self._process.wait(PATIENCE)
 
     def terminate(self) -> tuple[int, float]:
         """SIGTERM; answers the exit status and the seconds it took."""
@@ -117,10 +134,12 @@ class World:
         """Ends all workers and readers."""
         self._close.close()
 
-    def start(self, *only: str) -> Process:
-        """A new worker."""
+    def start(self, *only: str, health: str = OFF) -> Process:
+        """A new worker, with its health at an address or nowhere."""
         self._started += 1
-        process = Process(self.settings, self.repository, only, self._folder / f"worker-{self._started}.log")
+        serving = msgspec.structs.replace(self.settings.serving, health=health)
+        settings = msgspec.structs.replace(self.settings, serving=serving)
+        process = Process(settings, self.repository, only, self._folder / f"worker-{self._started}.log")
         self._close.callback(process.kill)
         return process
 
@@ -161,6 +180,14 @@ class World:
         """Waits until the broker has everything."""
         self._output.flush()
 
+    def limit(self, topic: Topic, most: int) -> None:
+        """From now on the broker takes no batch of records of more than so many bytes."""
+        entry = ConfigEntry("max.message.bytes", str(most), incremental_operation=AlterConfigOpType.SET)
+        name = topic.full_name(self.settings.topics)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
+        admin = AdminClient(self.settings.kafka.librdkafka())
+        admin.incremental_alter_configs([resource])[resource].result()
+
     def entries(self, topic: Topic) -> list[Entry]:
         """What was written to a topic, raw, as of the last time that it was read."""
         return self._follow(topic).entries
@@ -176,6 +203,10 @@ class World:
     def dead_letters(self) -> list[DeadLetter]:
         """All so far."""
         return self._follow(topics.DEAD_LETTERS).read(DeadLetter)
+
+    def samples(self) -> list[Sample]:
+        """All so far."""
+        return self._follow(topics.SAMPLES).read(Sample)
 
     def profiles(self) -> list[Profile]:
         """All so far."""

@@ -1,5 +1,6 @@
 """Serving workers on a real broker, as processes: never a request without an answer, come what may."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,14 +12,12 @@ import pytest
 
 from infra.local.stack import LocalStack
 from schemas import topics
-from schemas.errors import HeadgateError
 from schemas.records import ENCODER, Distribution, Prediction, Profile
 from serving.router import is_candidate
-from serving.worker import serve
 from streams.log import Follower
 from tests import serving_models as models
 from tests.conftest import isolated
-from tests.integration.serving_world import World, at_least, now, until
+from tests.integration.serving_world import Process, World, at_least, now, until
 
 
 @pytest.fixture
@@ -201,6 +200,21 @@ def test_an_answer_that_is_too_large_for_a_record_is_an_error(world: World) -> N
     assert found["r0"].status == "ok"
 
 
+def test_an_answer_that_the_broker_refuses_as_too_large_is_an_error(world: World) -> None:
+    world.limit(topics.PREDICTIONS, 20_000)
+    world.release(1, "v1")
+    world.request("large", np.random.default_rng(1).integers(0, 999, 4000).tolist())
+    small = [f"r{n}" for n in range(300)]
+    for name in small:
+        world.request(name)
+    world.flush()
+    world.start()
+    predictions = world.await_answers(["large", *small])
+    assert {(one.status, one.items) for one in predictions if one.request_id == "large"} == {("error", None)}
+    assert {one.status for one in predictions if one.request_id != "large"} == {"ok"}
+    assert counted(predictions) == Counter(["large", *small])  # nothing was answered again and again
+
+
 def test_what_is_no_request_is_a_dead_letter_and_serving_goes_on(world: World) -> None:
     world.release(1, "v1")
     world.write(topics.REQUESTS, "bad", b"\xff\x00 not JSON")
@@ -313,5 +327,7 @@ def test_workers_of_some_models_leave_the_others_alone(world: World) -> None:
 
 def test_topics_that_do_not_exist_are_a_mistake_in_one_line(stack: LocalStack, tmp_path: Path) -> None:
     models.add_version(tmp_path, "v1")
-    with pytest.raises(HeadgateError, match=r"topic .*control\.policies: .*headgate up"):
-        serve(isolated(stack.settings), tmp_path)
+    worker = Process(isolated(stack.settings), tmp_path, [], tmp_path / "log")
+    assert worker.wait() == 1
+    assert re.search(r"topic .*control\.policies: .*headgate up", worker.said)
+    assert "Traceback" not in worker.said

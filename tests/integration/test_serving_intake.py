@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from uuid import uuid4
 
 import pytest
 from confluent_kafka import Message
@@ -28,6 +29,7 @@ class Member:
         self.intake = Intake(
             settings,
             settings.topics.prefix + GROUP,
+            uuid4().hex,
             Outage(settings.kafka.brokers),
             lambda: self.arrives,
             self.partitions.extend,
@@ -135,3 +137,21 @@ def test_a_member_that_joins_gets_partitions_whose_answers_are_committed(
         assert time.monotonic() < deadline
         found += first.intake.consume(40, 0.05) + second.intake.consume(40, 0.05)
     assert numbers(found) == list(range(20, 60))
+
+
+def test_a_member_goes_on_with_its_partitions_while_another_one_joins(
+    settings: Settings, members: ExitStack
+) -> None:
+    first = join(settings, members)
+    first.intake.answered(first.take(20))
+    second = join(settings, members)
+    held: list[set[int]] = []
+    deadline = time.monotonic() + 30
+    while not second.partitions:
+        assert time.monotonic() < deadline
+        first.intake.consume(1, 0.02)
+        second.intake.consume(1, 0.02)
+        held.append(set(first.intake.partitions or ()))
+    kept = set(range(settings.topics.partitions)) - set(second.partitions)
+    assert kept
+    assert all(kept <= found for found in held)

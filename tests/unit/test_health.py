@@ -15,6 +15,7 @@ from schemas import topics
 from schemas.topics import Topic
 from streams.columns import Record, Records
 from streams.driver import Batch, Driver
+from streams.exposition import Exposition
 from streams.health import Checkup, Health, Report, Standing
 from streams.liveness import Vitals
 from streams.probes import serve
@@ -225,7 +226,7 @@ class Served(NamedTuple):
 @pytest.fixture
 def served() -> Served:
     made, port = health(None), ports.free()
-    serve(made, ("127.0.0.1", port))
+    serve(made, Exposition(made), ("127.0.0.1", port))
     return Served(made, port, asking(port))
 
 
@@ -277,7 +278,7 @@ def test_metrics_are_what_prometheus_reads(served: Served) -> None:
 
 def test_metrics_can_be_asked_for_as_openmetrics_too() -> None:
     port = ports.free()
-    serve(health(WELL), ("127.0.0.1", port))
+    serve(made := health(WELL), Exposition(made), ("127.0.0.1", port))
     status, text = asking(port, "application/openmetrics-text; version=1.0.0")("/metrics")
     assert status == 200
     assert text.endswith("# EOF\n")
@@ -291,7 +292,7 @@ def test_where_the_address_is_taken_it_is_said_once_and_tried_again(
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        serve(health(WELL), ("127.0.0.1", port))
+        serve(made := health(WELL), Exposition(made), ("127.0.0.1", port))
         deadline = time.monotonic() + 10
         while "HEADGATE_HEALTH" not in caplog.text:
             assert time.monotonic() < deadline

@@ -18,25 +18,48 @@ class Log:
         return taken
 
 
+def collect(log: Log, most: int = 8, age: float = 0.0) -> list[int]:
+    return batcher.collect(log.consume, most, wait=0.005, idle=0.1, age=lambda _: age)
+
+
 def test_a_batch_is_the_first_message_and_what_comes_within_the_wait() -> None:
     log = Log(ready=3)
-    assert batcher.collect(log.consume, most=8, wait=0.005, idle=0.1) == [0, 1, 2]
+    assert collect(log) == [0, 1, 2]
     assert log.asked == [(1, 0.1), (7, 0.005)]
 
 
 def test_a_batch_has_no_more_than_most() -> None:
-    assert batcher.collect(Log(ready=100).consume, most=8, wait=0.005, idle=0.1) == list(range(8))
+    assert collect(Log(ready=100)) == list(range(8))
 
 
 def test_the_wait_begins_with_the_first_message() -> None:
     log = Log(ready=0)
-    assert batcher.collect(log.consume, most=8, wait=0.005, idle=0.1) == []
+    assert collect(log) == []
     assert log.asked == [(1, 0.1)]
+
+
+def test_what_the_first_message_has_waited_elsewhere_counts() -> None:
+    log = Log(ready=3)
+    assert collect(log, age=0.003) == [0, 1, 2]
+    most, timeout = log.asked[1]
+    assert (most, round(timeout, 9)) == (7, 0.002)
+
+
+def test_a_message_that_is_old_takes_along_what_is_there_without_waiting() -> None:
+    log = Log(ready=3)
+    assert collect(log, age=60.0) == [0, 1, 2]
+    assert log.asked[1] == (7, 0.0)
+
+
+def test_a_clock_that_is_behind_does_not_prolong_the_wait() -> None:
+    log = Log(ready=3)
+    collect(log, age=-60.0)
+    assert log.asked[1] == (7, 0.005)
 
 
 def test_batches_of_one_do_not_wait_for_a_second() -> None:
     log = Log(ready=5)
-    assert batcher.collect(log.consume, most=1, wait=0.005, idle=0.1) == [0]
+    assert collect(log, most=1) == [0]
     assert log.asked == [(1, 0.1)]
 
 

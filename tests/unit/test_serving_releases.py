@@ -1,6 +1,7 @@
 """Releases made so: what serves, what is in memory and what is acknowledged, after which release and which
 load."""
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from schemas.errors import HeadgateError
 from schemas.records import Release
 from serving import runtime
 from serving.engine import Serving, Unready
-from serving.releases import Releases, Word
-from serving.repository import Repository
+from serving.releases import Releases, Standing, Word
+from serving.repository import Repository, size_of
 from serving.runtime import Runtime
 from tests import serving_models as models
 
@@ -24,7 +25,7 @@ class Worker:
     """Releases of a real repository, what was said of them, and a gate that loads wait at while it is
     closed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, budget: int = 0) -> None:
         self.root = root
         self.said: list[Word] = []
         self.loads: list[str] = []
@@ -37,7 +38,7 @@ class Worker:
             assert self.gate.wait(10)
             return runtime.load(repository.open(model, version))
 
-        self.releases = Releases(repository, load, self.said.append)
+        self.releases = Releases(repository, load, self.said.append, budget)
 
     def settle(self) -> None:
         """Steps until nothing is being loaded."""
@@ -64,7 +65,7 @@ class Worker:
 
     @property
     def loaded(self) -> list[str]:
-        return self.releases.standing(SERVED)[models.MODEL][1]
+        return self.releases.standing(SERVED)[models.MODEL].loaded
 
 
 @pytest.fixture
@@ -251,7 +252,7 @@ def test_releases_of_models_of_other_workers_are_neither_loaded_nor_acknowledged
 
 
 def test_a_model_without_a_release_stands_at_generation_0(worker: Worker) -> None:
-    assert worker.releases.standing(SERVED) == {models.MODEL: (0, [])}
+    assert worker.releases.standing(SERVED) == {models.MODEL: Standing(0, [])}
 
 
 def test_batches_are_limited_by_the_manifests_in_force(tmp_path: Path) -> None:
@@ -269,3 +270,85 @@ def test_a_repository_mistake_is_told_as_it_is(worker: Worker) -> None:
     with pytest.raises(HeadgateError) as caught:
         Repository(worker.root).open(models.MODEL, "v9")
     assert worker.said[-1].error == str(caught.value)
+
+
+def sized(tmp_path: Path, budget_of: float) -> Worker:
+    """A worker whose budget is so many times what v1's files have."""
+    for seed, version in enumerate(["v1", "v2", "v3", "v4", "v5"]):
+        models.add_version(tmp_path, version, seed)
+    size = size_of(Repository(tmp_path).fingerprint(models.MODEL, "v1"))
+    return Worker(tmp_path, budget=int(budget_of * size))
+
+
+def test_within_the_budget_what_nobody_needs_stays_in_memory_and_comes_back_without_a_load(
+    tmp_path: Path,
+) -> None:
+    worker = sized(tmp_path, budget_of=3.5)
+    for generation, stable in enumerate(["v1", "v2", "v3", "v1"], start=1):
+        worker.release(generation, stable)
+        worker.settle()
+    assert worker.loads == ["v1", "v2", "v3"]
+    assert worker.serving == (4, ["v1"])
+
+
+def test_beyond_the_budget_the_version_goes_that_has_been_unneeded_for_longest(tmp_path: Path) -> None:
+    worker = sized(tmp_path, budget_of=4.5)
+    for generation, stable in enumerate(["v1", "v2", "v3", "v4", "v5"], start=1):
+        worker.release(generation, stable)
+        worker.settle()
+    assert worker.loaded == ["v2", "v3", "v4", "v5"]
+
+
+def test_room_is_made_before_a_load(tmp_path: Path) -> None:
+    worker = sized(tmp_path, budget_of=3.5)
+    for generation, stable in enumerate(["v1", "v2", "v3"], start=1):
+        worker.release(generation, stable)
+        worker.settle()
+    worker.gate.clear()
+    worker.release(4, "v4")
+    worker.releases.step(SERVED)
+    assert worker.loaded == ["v2", "v3"]
+    worker.gate.set()
+
+
+def test_stable_candidate_shadow_and_previous_are_never_evicted(tmp_path: Path) -> None:
+    worker = sized(tmp_path, budget_of=4.5)
+    for generation, stable in enumerate(["v5", "v1", "v2"], start=1):
+        worker.release(generation, stable)
+        worker.settle()
+    worker.release(4, "v2", candidate="v3", shadow="v4", weight=0.5)
+    worker.settle()
+    assert worker.loaded == ["v1", "v2", "v3", "v4"]
+
+
+def test_a_version_that_does_not_fit_beside_what_is_needed_is_refused_while_the_old_one_serves(
+    tmp_path: Path,
+) -> None:
+    worker = sized(tmp_path, budget_of=2.5)
+    for generation, stable in enumerate(["v1", "v2", "v3"], start=1):
+        worker.release(generation, stable)
+        worker.settle()
+    assert worker.serving == (2, ["v2"])
+    assert worker.statuses[-1] == (3, "failed")
+    assert "raise memory_mib under [serving]" in (worker.said[-1].error or "")
+    assert worker.loads == ["v1", "v2"]
+
+
+def test_a_spare_version_whose_files_have_changed_is_loaded_anew(tmp_path: Path) -> None:
+    worker = sized(tmp_path, budget_of=10)
+    for generation, stable in enumerate(["v1", "v2", "v3"], start=1):
+        worker.release(generation, stable)
+        worker.settle()
+    (tmp_path / models.MODEL / "v1" / "notes.txt").write_text("another")
+    worker.release(4, "v1")
+    worker.settle()
+    assert worker.loads == ["v1", "v2", "v3", "v1"]
+
+
+def test_a_version_that_goes_from_the_repository_serves_on_from_memory(worker: Worker) -> None:
+    worker.release(1, "v1")
+    worker.settle()
+    shutil.rmtree(worker.root / models.MODEL / "v1")
+    worker.release(2, "v1", candidate="v2", weight=0.5)
+    worker.settle()
+    assert worker.serving == (2, ["v1", "v2"])

@@ -8,7 +8,7 @@ from confluent_kafka import Message
 
 from schemas.records import ENCODER, DeadLetter
 from serving.engine import Job
-from serving.requests import Reader, Skip
+from serving.requests import Others, Reader, Repeated
 
 NOW = 1_700_000_000_000
 GOOD = {"request_id": "r1", "ts": NOW, "model": "ranker", "items": [1]}
@@ -16,7 +16,7 @@ GOOD = {"request_id": "r1", "ts": NOW, "model": "ranker", "items": [1]}
 
 def read(
     value: bytes | None, timestamp: int = NOW, headers: list[tuple[str, str | bytes | None]] | None = None
-) -> Job | DeadLetter | Skip:
+) -> Job | DeadLetter | Repeated | Others:
     message = Message(
         topic="inference.requests",
         partition=3,
@@ -40,9 +40,7 @@ def test_json_behind_confluent_framing_is_read() -> None:
 
 
 def test_what_the_join_published_again_is_skipped() -> None:
-    assert (
-        read(ENCODER.encode(GOOD), headers=[("headgate-origin", b"inference.requests/1/2")]) is Skip.REPEATED
-    )
+    assert read(ENCODER.encode(GOOD), headers=[("headgate-origin", b"inference.requests/1/2")]) == Repeated()
 
 
 def test_other_headers_do_not_matter() -> None:
@@ -50,7 +48,7 @@ def test_other_headers_do_not_matter() -> None:
 
 
 def test_a_request_for_a_model_of_other_workers_is_skipped() -> None:
-    assert read(ENCODER.encode(GOOD | {"model": "other"})) is Skip.OTHERS
+    assert read(ENCODER.encode(GOOD | {"model": "other"})) == Others("other")
 
 
 @pytest.mark.parametrize(

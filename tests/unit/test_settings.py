@@ -204,6 +204,15 @@ def test_where_health_is_comes_from_the_file_or_stronger_the_environment(tmp_pat
     assert load(file, {"HEADGATE_HEALTH": "off"}).streams.health_address(0) is None
 
 
+def test_a_serving_workers_health_has_an_address_and_a_variable_of_its_own(tmp_path: Path) -> None:
+    assert load(tmp_path / "none.toml", {}).serving.health_address == ("127.0.0.1", 9420)
+    file = written(tmp_path, '[serving]\nhealth = "0.0.0.0:80"\n')
+    assert load(file, {"HEADGATE_HEALTH": "off"}).serving.health_address == ("0.0.0.0", 80)
+    assert load(file, {"HEADGATE_SERVING_HEALTH": "off"}).serving.health_address is None
+    with pytest.raises(HeadgateError, match=r"HEADGATE_SERVING_HEALTH, or health under \[serving\]"):
+        load(file, {"HEADGATE_SERVING_HEALTH": "9420"})
+
+
 def test_any_free_port_stays_that(tmp_path: Path) -> None:
     settings = load(tmp_path / "none.toml", {"HEADGATE_HEALTH": "127.0.0.1:0"})
     assert settings.streams.health_address(2) == ("127.0.0.1", 0)

@@ -8,8 +8,9 @@ import pytest
 from schemas.errors import HeadgateError
 from schemas.receivers import Notify
 from schemas.settings import Settings
+from streams.backoff import FIRST_PAUSE, HEALTHY, LONGEST_PAUSE, Backoff
 from streams.registry import STAGES
-from streams.supervisor import FIRST_PAUSE, HEALTHY, LONGEST_PAUSE, Backoff, children
+from streams.supervisor import children
 
 WITH_RECEIVER = Settings(notify=Notify(webhook="http://127.0.0.1:9"))
 

@@ -1,0 +1,219 @@
+"""`headgate serve`: keeps one worker's process running, whatever its models do to it.
+
+The worker writes what it runs into memory that both share (`flight.py`). When it crashes or hangs, it is
+started again at once and told what ran then (`suspects.py`); when it dies with nothing running, after a pause
+that grows. It imports neither Kafka's client nor ONNX Runtime, so there is little in it that could end it.
+"""
+
+import contextlib
+import logging
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.settings import Settings
+from serving.fitness import Fitness
+from serving.flight import Aboard, Flight
+from serving.loads import Loads
+from serving.post import MENDABLE, PATIENCE, Post, log_to_stderr, post
+from serving.repository import Repository
+from serving.suspects import Suspects
+from streams.backoff import HEALTHY, Backoff
+
+log = logging.getLogger("headgate.serving")
+
+IN_ORDER = (0, -signal.SIGTERM)
+"""Exit statuses of a worker that was told to end: the second of one that had not begun yet."""
+
+GLANCE = 1.0
+"""Seconds at most between two looks at whether the worker hangs."""
+
+
+def serve(settings: Settings, models: Path, only: Sequence[str] = (), threads: int = 1) -> int:
+    """Serves the model repository `models` (of its models `only` those named) until SIGTERM or Ctrl-C.
+
+    Answers the exit status: 0 if the worker ended in good order, 1 if it did not, or has said what a person
+    can mend. `threads`: CPU threads of one model run. Raises `HeadgateError` for a folder or a model that is
+    missing.
+    """
+    assigned = post(settings, models, only, threads)
+    log_to_stderr()
+    supervisor = Supervisor(assigned)
+
+    def halt(_signal: int, _frame: FrameType | None) -> None:
+        supervisor.end()
+
+    before = {number: signal.signal(number, halt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return supervisor.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Life(NamedTuple):
+    """How a worker's process ended: exit status or minus a signal, in words, and after how many seconds; what
+    ran then, what was being loaded, and whether it had come to serve."""
+
+    status: int
+    end: str
+    lived: float
+    aboard: Aboard | None
+    load: str
+    served: bool
+
+
+class Supervisor:
+    """Runs the worker of `assigned` until it is told to end."""
+
+    def __init__(self, assigned: Post) -> None:
+        self._post = assigned
+        self._hang = assigned.settings.serving.hang_s
+        self._flight = Flight.shared()
+        self._suspects = Suspects()
+        self._loads = Loads()
+        self._fitness = Fitness()
+        self._backoff = Backoff(random.Random())  # noqa: S311 (jitter, not a secret)
+        self._restarts = 0
+        # A signal handler must take no lock; what it writes here ends every wait.
+        self._told, self._tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._is_ending = False
+
+    def end(self) -> None:
+        """Ends the worker in good order, and then `run`. Safe in a signal handler."""
+        self._is_ending = True
+        os.write(self._tell, b"!")
+
+    def run(self) -> int:
+        """Returns once the worker has ended for good; answers the exit status."""
+        while not self._is_ending:
+            life = self._live()
+            if self._is_ending:
+                break
+            if life.status == MENDABLE:
+                return 1
+            self._restarts += 1
+            self._mourn(life)
+        else:
+            return 0
+        if life.status in IN_ORDER:
+            return 0
+        log.error("the worker did not end in good order: %s", life.end)
+        return 1
+
+    def _live(self) -> Life:
+        """One worker's process, from its start to its end."""
+        flight = self._flight
+        flight.clear()
+        started = time.monotonic()
+        process = self._start()
+        hung = self._watch(process)
+        status = process.wait()
+        end = f"no result within {self._hang:g} s" if hung else _in_words(status)
+        lived = time.monotonic() - started
+        return Life(status, end, lived, flight.aboard(), flight.loads(), flight.serves)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.worker"],
+            stdin=subprocess.PIPE,
+            pass_fds=[self._flight.descriptor],
+            start_new_session=True,  # Ctrl-C in a terminal is for us, and we pass it on
+        )
+        told = msgspec.structs.replace(
+            self._post,
+            parent=os.getpid(),
+            flight=self._flight.descriptor,
+            suspects=self._suspects.list(),
+            loads=self._loads.list(),
+            unfit=self._fitness.list(),
+            restarts=self._restarts,
+        )
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # it may be dead already
+            stdin.write(msgspec.json.encode(told))
+        return process
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> bool:
+        """Waits until the process ends, and ends it where it hangs, or does not end in time when it is told
+        to. Answers whether it hung."""
+        gone = os.pidfd_open(process.pid)
+        poll = select.poll()
+        poll.register(gone, select.POLLIN)
+        poll.register(self._told, select.POLLIN)
+        deadline = None
+        seen = 0
+        try:
+            while True:
+                ready = {descriptor for descriptor, _ in poll.poll(1000 * min(GLANCE, self._hang / 4))}
+                if gone in ready:
+                    return False
+                if self._told in ready:
+                    poll.unregister(self._told)
+                    process.terminate()
+                    deadline = time.monotonic() + PATIENCE
+                if deadline is not None and time.monotonic() > deadline:
+                    process.kill()
+                    return False
+                since = self._flight.since()
+                if since and since == seen and time.monotonic_ns() - since > self._hang * 1e9:
+                    process.kill()
+                    return True
+                seen = since
+        finally:
+            os.close(gone)
+
+    def _mourn(self, life: Life) -> None:
+        """Says what happened, remembers what may have been the cause, and waits where nothing is known of
+        it."""
+        if life.served:
+            self._loads.forget_first_tries()
+        if life.aboard is not None:
+            self._suspect(life, life.aboard)
+        elif life.load:
+            model, _, version = life.load.partition("/")
+            files = Repository(Path(self._post.models)).fingerprint(model, version)
+            self._loads.add(life.load, files, life.end)
+            log.error("the worker died (%s) while it loaded %s; it starts again", life.end, life.load)
+        else:
+            pause = self._backoff.pause(HEALTHY if life.served else life.lived)
+            log.error(
+                "the worker died (%s) after %.0f s, no request was running; it starts again in %.1f s",
+                life.end,
+                life.lived,
+                pause,
+            )
+            select.select([self._told], [], [], pause)
+
+    def _suspect(self, life: Life, aboard: Aboard) -> None:
+        guilty = self._suspects.add(aboard, life.end)
+        self._fitness.add(aboard.label, aboard.proven, life.end, time.monotonic())
+        log.error(
+            "the worker died (%s) while %s ran %d requests%s; it starts again, and tries each of them alone",
+            life.end,
+            aboard.label,
+            len(aboard.places),
+            " as a shadow" if aboard.arm == "shadow" else "",
+        )
+        if guilty is not None:
+            log.error(
+                "inference.requests, partition %d, offset %d has ended the worker %d times: %s",
+                guilty.partition,
+                guilty.offset,
+                len(guilty.ends),
+                "its shadow is left out" if guilty.shadow else "it is answered with an error",
+            )
+
+
+def _in_words(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else signal.Signals(-status).name

@@ -21,6 +21,8 @@ COLUMNS = 24
 """A dashboard's width."""
 TITLE = 1
 """Height of a row's title."""
+HIDDEN = 2
+"""Of a variable: neither its name nor its values are shown."""
 
 
 class Query(NamedTuple):
@@ -54,11 +56,11 @@ class Row(NamedTuple):
 
 class Variable(NamedTuple):
     """A drop-down: values by SQL, or listed in `values` (shown name by value). `several`: more than one may
-    be chosen, and all.
+    be chosen, and all. Without a `label` nobody sees it: it follows from others, and from the time range.
     """
 
     name: str
-    label: str
+    label: str = ""
     sql: str = ""
     values: Mapping[str, str] = MappingProxyType({})
     several: bool = False
@@ -161,6 +163,8 @@ def _target(query: Query) -> dict[str, object]:
 
 def _variable(variable: Variable) -> Json:
     common: dict[str, object] = {"name": variable.name, "label": variable.label}
+    if not variable.label:
+        common |= {"hide": HIDDEN, "skipUrlSync": True}
     if variable.values:
         options = [
             {"text": text, "value": value, "selected": not number}
@@ -192,6 +196,10 @@ def _link(other: Dashboard) -> Json:
         "title": other.title.removeprefix("Headgate "),
         "icon": "dashboard",
         "url": f"/d/{other.uid}",
+        "tooltip": "",
+        "tags": [],
+        "asDropdown": False,
+        "targetBlank": False,
         "keepTime": True,
         "includeVars": True,
     }

@@ -16,13 +16,16 @@ from infra.grafana.panels import (
 from infra.grafana.sql import (
     A_MODEL,
     A_VERSION,
+    METRICS,
     MODEL,
     RESOLUTION,
     VERSIONS,
     WITHIN,
+    address,
     metric,
     plain,
     several,
+    view,
 )
 
 BY_VERSION = "${__field.labels.version}"
@@ -37,7 +40,7 @@ METHOD = Variable(
 SEGMENT = Variable(
     "segment",
     "Segment",
-    "SELECT DISTINCT segment FROM metrics_by_segment"
+    "SELECT DISTINCT segment FROM metrics_by_segment_1h"
     f" WHERE metric = 'predictions' AND {MODEL} ORDER BY segment",
 )
 
@@ -50,7 +53,7 @@ SELECT
 FROM
 (
     SELECT pane, toInt32(ceil(2 * log2(greatest(upper_ms, 1)) - 0.001)) AS half, count
-    FROM latencies
+    FROM ${{latencies}}
     WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND arm != 'shadow'
 )
 GROUP BY time, half
@@ -61,7 +64,7 @@ ORDER BY time, half""",
 DISTANCES = Query(
     f"""\
 SELECT pane AS time, version, feature, value AS distance
-FROM drift
+FROM ${{drift}}
 WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND method = '${{method}}' AND arm != 'shadow'
 ORDER BY time, feature""",
     ("time", "version", "feature", "distance"),
@@ -73,7 +76,7 @@ SELECT
     kind, feature, method, version, countIf(drifted) AS panes_drifted, count() AS panes,
     argMax(value, pane) AS last_value, max(value) AS highest, any(threshold) AS limit,
     maxIf(pane, drifted) AS last_drifted
-FROM drift
+FROM ${{drift}}
 WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND arm != 'shadow' AND (threshold IS NOT NULL OR drifted)
 GROUP BY kind, feature, method, version
 ORDER BY panes_drifted DESC, highest DESC
@@ -89,7 +92,7 @@ SELECT
     avgIf(value, method = 'out_of_range_rate') AS out_of_range,
     avgIf(value, method = 'type_error_rate') AS wrong_type,
     avgIf(value, method = 'unseen_rate') AS unseen
-FROM drift
+FROM ${{drift}}
 WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND arm != 'shadow' AND endsWith(method, '_rate')
 GROUP BY feature, version
 ORDER BY missing + ifNull(out_of_range, 0) + wrong_type + ifNull(unseen, 0) DESC, feature""",
@@ -102,7 +105,7 @@ SELECT
     concat(toString(score_from), ' to ', toString(score_to)) AS score,
     sum(scores) / sum(pairs) AS predicted,
     sum(positives) / sum(pairs) AS observed
-FROM reliability
+FROM ${{reliability}}
 WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND arm != 'shadow'
 GROUP BY score_from, score_to
 ORDER BY score_from""",
@@ -119,7 +122,7 @@ SELECT
         / nullIf(sumIf(denominator, metric = 'error_rate'), 0) AS error_rate,
     sumIf(numerator, metric = 'slow_rate')
         / nullIf(sumIf(denominator, metric = 'slow_rate'), 0) AS slow_rate
-FROM metrics_by_segment
+FROM ${{metrics_by_segment}}
 WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND segment = ${{segment:sqlstring}} AND arm != 'shadow'
     AND metric IN ('predictions', 'ctr', 'error_rate', 'slow_rate')
 GROUP BY segment_value, version
@@ -132,7 +135,13 @@ DECISIONS = Annotation(
     "orange",
     Query(
         f"""\
-SELECT ts AS time, concat('generation ', toString(generation), ': ', reason) AS text, phase AS tags
+SELECT
+    ts AS time,
+    concat(
+        'generation ', toString(generation), ': ', encodeXMLComponent(reason),
+        ' <a href="', {address("'headgate-release'", "ts", "ts")}, '">release</a>'
+    ) AS text,
+    phase AS tags
 FROM releases
 WHERE $__timeFilter_ms(ts) AND {MODEL}
 ORDER BY time""",
@@ -158,7 +167,10 @@ DASHBOARD = Dashboard(
     uid="headgate-model",
     title="Headgate Model",
     about="One model's quality, speed and data, by version.",
-    variables=(A_MODEL, A_VERSION, RESOLUTION, METHOD, SEGMENT),
+    variables=(
+        *(A_MODEL, A_VERSION, RESOLUTION, METHOD, SEGMENT),
+        *(METRICS, view("metrics_by_segment"), view("latencies"), view("drift"), view("reliability")),
+    ),
     annotations=(DECISIONS, ALERTS),
     rows=(
         Row(

@@ -1,8 +1,8 @@
 """All models at a glance: what runs, what fires, how they do."""
 
 from infra.grafana.elements import Dashboard, Query, Row
-from infra.grafana.panels import FRACTION, MILLISECONDS, RATE, figure, lines, table
-from infra.grafana.sql import WITHIN
+from infra.grafana.panels import FRACTION, MILLISECONDS, RATE, THERE, figure, lines, table
+from infra.grafana.sql import METRICS_OF_ALL, WITHIN, address
 
 OF_MODEL = "/d/headgate-model?var-model=${__data.fields.model}&${__url_time_range}"
 OF_RELEASE = "/d/headgate-release?var-model=${__data.fields.model}&${__url_time_range}"
@@ -20,7 +20,7 @@ FROM
         sumIf(numerator, metric = 'error_rate')
             / nullIf(sumIf(denominator, metric = 'error_rate'), 0) AS error_rate,
         argMaxIf(value, pane, metric = 'latency_p99_ms' AND arm = 'stable') AS p99
-    FROM metrics_1m
+    FROM ${{metrics}}
     WHERE {WITHIN} AND model != '' AND arm != 'shadow'
         AND metric IN ('predictions', 'ctr', 'error_rate', 'latency_p99_ms')
     GROUP BY model
@@ -47,11 +47,15 @@ ORDER BY firing DESC, predictions DESC""",
     ),
 )
 
+OF_WHAT = "if(startsWith(rule, 'release_') OR rule = 'ack_missing', 'headgate-release', 'headgate-model')"
+"""The dashboard that shows what an alert is about, as SQL."""
+
 ALERTS = Query(
-    """\
+    f"""\
 SELECT
     starts_at, ends_at, model, rule, severity, status, value, threshold,
-    annotations['summary'] AS summary, annotations['link'] AS link
+    annotations['summary'] AS summary,
+    {address(OF_WHAT, "starts_at", "ifNull(ends_at, starts_at)")} AS link
 FROM alerts
 WHERE status = 'firing' OR $__timeFilter_ms(starts_at)
 ORDER BY status = 'firing' DESC, starts_at DESC
@@ -71,7 +75,7 @@ def _of_models(metric: str) -> Query:
     return Query(
         f"""\
 SELECT pane AS time, model, sum(numerator) / nullIf(sum(denominator), 0) AS `{metric}`
-FROM metrics_1m
+FROM ${{metrics}}
 WHERE {WITHIN} AND metric = '{metric}' AND model != '' AND arm != 'shadow'
 GROUP BY time, model
 ORDER BY time""",
@@ -82,7 +86,7 @@ ORDER BY time""",
 SLOWEST = Query(
     f"""\
 SELECT pane AS time, model, max(value) AS p99
-FROM metrics_1m
+FROM ${{metrics}}
 WHERE {WITHIN} AND metric = 'latency_p99_ms' AND model != '' AND arm != 'shadow'
 GROUP BY time, model
 ORDER BY time""",
@@ -95,7 +99,7 @@ DASHBOARD = Dashboard(
     uid="headgate-overview",
     title="Headgate Overview",
     about="All models: what is released, what fires, how they do.",
-    variables=(),
+    variables=(METRICS_OF_ALL,),
     rows=(
         Row(
             "Now",
@@ -147,7 +151,8 @@ DASHBOARD = Dashboard(
                     ALERTS,
                     "Those that fire, and those that began in the time that is looked at.",
                     height=10,
-                    links={"model": OF_MODEL, "link": "${__value.raw}"},
+                    links={"model": OF_MODEL, "rule": THERE, "starts_at": THERE},
+                    hidden=("link",),
                 ),
             ),
         ),

@@ -1,10 +1,13 @@
 """The few kinds of panel that the dashboards use, each looking the same everywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from infra.grafana.elements import Json, Panel, Query
 
 FRACTION, MILLISECONDS, RATE, NUMBER = "percentunit", "ms", "reqps", "short"
+
+THERE = "${__data.fields.link}"
+"""The address that stands in a table's column `link`."""
 
 BOUNDS: Json = {
     "matcher": {"id": "byRegexp", "options": "/lower|upper/"},
@@ -18,6 +21,17 @@ BOUNDS: Json = {
     ],
 }
 """Interval bounds: small marks around the line, not in the legend."""
+
+
+LIMIT: Json = {
+    "matcher": {"id": "byName", "options": "bound"},
+    "properties": [
+        {"id": "color", "value": {"mode": "fixed", "fixedColor": "red"}},
+        {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [10, 10]}},
+        {"id": "custom.lineWidth", "value": 1},
+    ],
+}
+"""What a value is held against: a broken red line."""
 
 
 def lines(
@@ -44,6 +58,12 @@ def lines(
     legend = {"displayMode": "list", "placement": "bottom", "showLegend": True}
     options: Json = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
     return Panel(title, "timeseries", query, about, width, 8, defaults, bounds, options)
+
+
+def against(title: str, query: Query, unit: str, about: str = "", *, width: int = 12) -> Panel:
+    """A value over time with its interval, and the `bound` that it is held against."""
+    panel = lines(title, query, unit, about, width=width)
+    return panel._replace(overrides=[*panel.overrides, LIMIT])
 
 
 def steps(title: str, query: Query, unit: str, about: str = "", *, width: int = 12) -> Panel:
@@ -85,8 +105,11 @@ def table(
     height: int = 8,
     units: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
+    hidden: Sequence[str] = (),
 ) -> Panel:
-    """Rows. `units` and `links` (an address with Grafana's `${__data.fields…}`) by column."""
+    """Rows. `units` and `links` (an address with Grafana's `${__data.fields…}`) by column; `hidden` columns
+    are only there for the links.
+    """
     overrides: list[Json] = [
         {"matcher": {"id": "byName", "options": column}, "properties": [{"id": "unit", "value": unit}]}
         for column, unit in (units or {}).items()
@@ -97,6 +120,13 @@ def table(
             "properties": [{"id": "links", "value": [{"title": "Open", "url": url}]}],
         }
         for column, url in (links or {}).items()
+    ]
+    overrides += [
+        {
+            "matcher": {"id": "byName", "options": column},
+            "properties": [{"id": "custom.hidden", "value": True}],
+        }
+        for column in hidden
     ]
     options: Json = {"showHeader": True, "cellHeight": "sm"}
     return Panel(

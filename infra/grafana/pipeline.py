@@ -2,7 +2,7 @@
 
 from infra.grafana.elements import Dashboard, Query, Row
 from infra.grafana.panels import NUMBER, RATE, bars, lines, table
-from infra.grafana.sql import WITHIN
+from infra.grafana.sql import METRICS_OF_ALL, WITHIN
 from streams.metrics.catalogue import COUNTS
 
 
@@ -10,7 +10,7 @@ def _summed(metric: str) -> Query:
     return Query(
         f"""\
 SELECT pane AS time, if(model = '', 'not known', model) AS of_model, sum(value) AS `{metric}`
-FROM metrics_1m
+FROM ${{metrics}}
 WHERE {WITHIN} AND metric = '{metric}'
 GROUP BY time, of_model
 ORDER BY time""",
@@ -21,7 +21,7 @@ ORDER BY time""",
 THROUGHPUT = Query(
     f"""\
 SELECT pane AS time, sum(value) AS predictions, sum(numerator) AS total
-FROM metrics_1m
+FROM ${{metrics}}
 WHERE {WITHIN} AND metric = 'throughput_rps'
 GROUP BY time
 ORDER BY time""",
@@ -42,7 +42,7 @@ ORDER BY clock""",
 TOTALS = Query(
     f"""\
 SELECT metric, if(model = '', 'not known', model) AS of_model, sum(numerator) AS records
-FROM metrics_1h
+FROM ${{metrics}}
 WHERE {WITHIN} AND metric IN ({", ".join(f"'{name}'" for name in COUNTS)})
 GROUP BY metric, of_model
 HAVING records > 0
@@ -53,7 +53,7 @@ ORDER BY records DESC""",
 COUNTED = Query(
     f"""\
 SELECT pane AS time, metric, sum(value) AS records
-FROM metrics_1m
+FROM ${{metrics}}
 WHERE {WITHIN} AND metric IN ({", ".join(f"'{name}'" for name in COUNTS)})
 GROUP BY time, metric
 ORDER BY time, metric""",
@@ -84,7 +84,7 @@ DASHBOARD = Dashboard(
     uid="headgate-pipeline",
     title="Headgate Pipeline",
     about="What comes in, how far it is read, and what could not be counted.",
-    variables=(),
+    variables=(METRICS_OF_ALL,),
     rows=(
         Row(
             "Flow",

@@ -1,9 +1,20 @@
 """One release: both arms side by side, what was decided and from what, who follows."""
 
-from infra.grafana.elements import Dashboard, Query, Row
+from infra.grafana.elements import Dashboard, Query, Row, Variable
 from infra.grafana.model import ALERTS, DECISIONS
-from infra.grafana.panels import FRACTION, MILLISECONDS, NUMBER, bars, figure, lines, steps, table
-from infra.grafana.sql import A_MODEL, MODEL, RESOLUTION, WITHIN
+from infra.grafana.panels import (
+    FRACTION,
+    MILLISECONDS,
+    NUMBER,
+    THERE,
+    against,
+    bars,
+    figure,
+    lines,
+    steps,
+    table,
+)
+from infra.grafana.sql import A_MODEL, METRICS, MODEL, RESOLUTION, WITHIN, address
 
 BY_ARM = "${__field.labels.arm} ${__field.labels.version}"
 
@@ -19,7 +30,7 @@ def _arms(metric: str) -> Query:
     return Query(
         f"""\
 SELECT pane AS time, arm, version, value AS `{metric}`
-FROM ${{resolution}}
+FROM ${{metrics}}
 WHERE {WITHIN} AND {MODEL} AND metric = '{metric}'
 ORDER BY time""",
         ("time", "arm", "version", metric),
@@ -43,11 +54,63 @@ SELECT
     JSONExtract(evidence, 'effect', 'Nullable(Float64)') AS effect,
     JSONExtract(evidence, 'lower', 'Nullable(Float64)') AS lower,
     JSONExtract(evidence, 'upper', 'Nullable(Float64)') AS upper,
-    decision_id
+    decision_id, {address("'headgate-release'", "ts", "ts")} AS link
 FROM releases
 WHERE {MODEL} AND $__timeFilter_ms(ts)
 ORDER BY generation DESC""",
-    ("ts", "generation", "phase", "stable", "candidate", "weight", "reason", "test", "statistic", "boundary"),
+    (
+        *("ts", "generation", "phase", "stable", "candidate", "weight", "reason"),
+        *("test", "statistic", "boundary", "link"),
+    ),
+)
+
+TEST = Variable(
+    "test",
+    "Test",
+    f"SELECT DISTINCT test FROM evidence WHERE {MODEL} AND $__timeFilter_ms(ts) AND proof != ''"
+    " ORDER BY test",
+)
+"""A guardrail, or the success criterion."""
+
+EVIDENCE = Query(
+    f"""\
+SELECT
+    $__timeInterval(ts) AS time,
+    argMax(effect, ts) AS effect, argMax(lower, ts) AS lower, argMax(upper, ts) AS upper,
+    argMax(threshold, ts) AS bound
+FROM evidence
+WHERE $__timeFilter_ms(ts) AND {MODEL} AND test = ${{test:sqlstring}}
+GROUP BY time
+ORDER BY time""",
+    ("time", "effect", "lower", "upper", "bound"),
+)
+
+SAMPLES = Query(
+    f"""\
+SELECT
+    $__timeInterval(ts) AS time,
+    argMax(samples, ts) AS judged, argMax(reference_samples, ts) AS reference, argMax(needed, ts) AS bound
+FROM evidence
+WHERE $__timeFilter_ms(ts) AND {MODEL} AND test = ${{test:sqlstring}}
+GROUP BY time
+ORDER BY time""",
+    ("time", "judged", "reference", "bound"),
+)
+
+TESTS = Query(
+    f"""\
+SELECT
+    test, state, effect, lower, upper, threshold, proof, side, judged, value, samples,
+    reference, reference_value, reference_samples, needed, alpha, ts AS as_of
+FROM evidence
+WHERE $__timeFilter_ms(ts) AND {MODEL}
+ORDER BY as_of DESC, proof DESC, test
+LIMIT 1 BY test""",
+    (
+        *("test", "state", "effect", "lower", "upper", "threshold", "proof", "side"),
+        *("judged", "value", "samples", "reference", "reference_value", "reference_samples"),
+        *("needed", "as_of"),
+    ),
 )
 
 WORKERS = Query(
@@ -93,7 +156,7 @@ DASHBOARD = Dashboard(
     uid="headgate-release",
     title="Headgate Release",
     about="One model's release: arms side by side, evidence, decisions, workers.",
-    variables=(A_MODEL, RESOLUTION),
+    variables=(A_MODEL, TEST, RESOLUTION, METRICS),
     annotations=(DECISIONS, ALERTS),
     rows=(
         Row(
@@ -117,6 +180,28 @@ DASHBOARD = Dashboard(
             ),
         ),
         Row(
+            "Evidence",
+            (
+                against(
+                    "Effect and its bound",
+                    EVIDENCE,
+                    FRACTION,
+                    "What the test knows at each look, with an interval that holds at all looks together: "
+                    "all of it beyond the broken line is proof. Relative to the reference, if there is one.",
+                    width=16,
+                ),
+                against(
+                    "Samples", SAMPLES, NUMBER, "Of the test's metric; so many are needed of each.", width=8
+                ),
+                table(
+                    "Tests",
+                    TESTS,
+                    "The last look of each. rollback: a guardrail, promotion: the success criterion.",
+                    units=dict.fromkeys(("effect", "lower", "upper", "threshold"), FRACTION),
+                ),
+            ),
+        ),
+        Row(
             "Decisions",
             (
                 steps("Candidate's share", WEIGHT, FRACTION, width=8),
@@ -126,6 +211,8 @@ DASHBOARD = Dashboard(
                     "Statistic and boundary are in standard errors: the one beyond the other is proof.",
                     width=16,
                     units={"weight": FRACTION, "effect": FRACTION, "lower": FRACTION, "upper": FRACTION},
+                    links={"ts": THERE, "decision_id": THERE},
+                    hidden=("link",),
                 ),
                 table("Commands", COMMANDS),
             ),

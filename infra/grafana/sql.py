@@ -11,8 +11,10 @@ WITHIN = "$__timeFilter_ms(pane)"
 A_MODEL = Variable(
     "model",
     "Model",
-    "SELECT DISTINCT model FROM metrics_1h WHERE metric = 'predictions' AND model != '' ORDER BY model",
+    "SELECT DISTINCT model FROM metrics_1h WHERE metric = 'predictions' AND model != ''"
+    " AND pane >= $__toTime - INTERVAL 7 DAY AND pane <= $__toTime ORDER BY model",
 )
+"""Those that had traffic in the week before the end of what is looked at."""
 A_VERSION = Variable(
     "version",
     "Version",
@@ -20,9 +22,44 @@ A_VERSION = Variable(
     several=True,
 )
 RESOLUTION = Variable(
-    "resolution", "Resolution", values={"pane": "metrics", "1 min": "metrics_1m", "1 h": "metrics_1h"}
+    "resolution", "Resolution", values={"auto": "auto", "panes": "pane", "1 min": "1m", "1 h": "1h"}
 )
-"""From which view: single panes, minutes or hours."""
+"""How long the windows are that are looked at: of its own accord single panes over up to six hours, minutes
+over up to a week, hours beyond."""
+
+AROUND = 1_800
+"""Seconds before and after what a link leads to."""
+
+
+def address(dashboard: str, since: str, until: str) -> str:
+    """SQL of the address of a model's dashboard, from before `since` until after `until` (columns of times).
+    `dashboard` is SQL, too.
+    """
+    moments = (
+        f"toString(toUnixTimestamp64Milli({since}) - {1_000 * AROUND})",
+        f"toString(toUnixTimestamp64Milli({until}) + {1_000 * AROUND})",
+    )
+    return (
+        f"concat('/d/', {dashboard}, '?var-model=', encodeURLComponent(toString(model)), "
+        f"'&from=', {moments[0]}, '&to=', {moments[1]})"
+    )
+
+
+_SPAN = "dateDiff('second', $__fromTime, $__toTime)"
+_SIX_HOURS, _A_WEEK = 6 * 3_600, 7 * 86_400
+
+
+def view(name: str) -> Variable:
+    """A variable with the view of that name that has windows of the resolution."""
+    found = f"multiIf({_SPAN} <= {_SIX_HOURS}, '{name}', {_SPAN} <= {_A_WEEK}, '{name}_1m', '{name}_1h')"
+    chosen = f"if('${{resolution}}' = 'pane', '{name}', '{name}_${{resolution}}')"
+    return Variable(name, sql=f"SELECT if('${{resolution}}' = 'auto', {found}, {chosen})")
+
+
+METRICS = view("metrics")
+
+METRICS_OF_ALL = Variable("metrics", sql=f"SELECT if({_SPAN} <= {_SIX_HOURS}, 'metrics_1m', 'metrics_1h')")
+"""The same where many models are looked at side by side: nobody sees single panes of fifty."""
 
 
 def metric(name: str, label: str) -> Query:
@@ -30,7 +67,7 @@ def metric(name: str, label: str) -> Query:
     return Query(
         f"""\
 SELECT pane AS time, {label}, value AS `{name}`, lower, upper
-FROM ${{resolution}}
+FROM ${{metrics}}
 WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND metric = '{name}' AND arm != 'shadow'
 ORDER BY time""",
         ("time", label, name, "lower", "upper"),
@@ -42,7 +79,7 @@ def plain(name: str, label: str) -> Query:
     return Query(
         f"""\
 SELECT pane AS time, {label}, value AS `{name}`
-FROM ${{resolution}}
+FROM ${{metrics}}
 WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND metric = '{name}' AND arm != 'shadow'
 ORDER BY time""",
         ("time", label, name),
@@ -54,7 +91,7 @@ def several(condition: str, value: str = "value") -> Query:
     return Query(
         f"""\
 SELECT pane AS time, version, metric, value AS `{value}`
-FROM ${{resolution}}
+FROM ${{metrics}}
 WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND {condition} AND arm != 'shadow'
 ORDER BY time, metric""",
         ("time", "version", "metric", value),

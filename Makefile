@@ -11,13 +11,15 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Where there is an NVIDIA GPU: what puts ONNX Runtime for it in the place of the one for the CPU.
+RUNTIME := $(if $(wildcard /dev/nvidia0),$(VENV)/.gpu)
 
-.PHONY: help setup demo test check bench soak clean
+.PHONY: help setup demo test check bench bench-serving soak clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
-setup: $(VENV)/.requirements $(VENV)/.headgate $(VENV)/kafka/.resolved $(VENV)/.compiled ## install everything into .venv (first of all targets, once)
+setup: $(VENV)/.requirements $(RUNTIME) $(VENV)/.headgate $(VENV)/kafka/.resolved $(VENV)/.compiled ## install everything into .venv (first of all targets, once)
 
 demo: setup ## the whole loop on real data, live in the terminal: one release promoted, one rolled back (under 3 minutes)
 	@$(BIN)/headgate demo $(ARGS)
@@ -33,6 +35,9 @@ check: setup ## lint, formatting and types
 bench: setup ## measure: the join beside other people's, side by side, and a profile; ARGS names others (tests/bench/README.md)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+bench-serving: setup ## measure the serving workers (6 minutes); ARGS names parts of it (tests/bench/README.md)
+	@$(BIN)/python -m tests.bench.serving $(ARGS)
+
 soak: setup ## run the long tests
 	@$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
 
@@ -43,10 +48,17 @@ clean: ## remove what was installed and what the tools left behind
 $(VENV)/bin/python:
 	@python=$$(infra/local/prerequisites.sh); echo "setup: $(VENV), with $$python"; "$$python" -m venv $(VENV)
 
-# The lock has ONNX Runtime for the CPU. On a machine with a GPU, afterwards: $(BIN)/pip install '.[gpu]'
 $(VENV)/.requirements: requirements.lock | $(VENV)/bin/python
 	@echo "setup: Python packages, from requirements.lock"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# The lock has ONNX Runtime for the CPU; both are the same folder, so one has to go. CUDA and cuDNN come with it.
+$(VENV)/.gpu: $(VENV)/.requirements
+	@echo "setup: ONNX Runtime for this machine's GPU"
+	@version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("onnxruntime"))'); \
+	$(BIN)/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "onnxruntime-gpu[cuda,cudnn]==$$version" nvidia-ml-py
 	@touch $@
 
 $(VENV)/.headgate: pyproject.toml $(VENV)/.requirements

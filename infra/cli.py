@@ -56,7 +56,8 @@ COMMANDS = {
         Command("profile", "make the reference that drift is measured against", "infra.commands.profile"),
         Command("replay", "what would have happened? Recorded events, again", "infra.commands.replay"),
         Command("check", "is everything reachable and as it should be?", "infra.commands.check"),
-        Command("schema", "export the records' JSON Schemas", "infra.commands.schema"),
+        Command("topics", "create the topics on a Kafka of your own", "infra.commands.topics"),
+        Command("schema", "the records' JSON Schemas, and ClickHouse's tables", "infra.commands.schema"),
         Command("dashboards", "export Grafana's dashboards", "infra.commands.dashboards"),
     )
 }

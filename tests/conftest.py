@@ -1,11 +1,15 @@
 """The stacks that integration tests run on: one for all of them, each module with names of its own on it; and
 stacks to break.
 
-Without Docker this is the local stack; where tests are to run against stock images, this is the one place to
-say so.
+Where a Docker daemon answers, they are containers (`containers.py`), elsewhere the local stack.
+`HEADGATE_TEST_STACK` chooses: `local`, or `containers`, which then must be had.
 """
 
+import os
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
 import msgspec
@@ -14,17 +18,62 @@ import pytest
 from infra.local.stack import LocalStack
 from schemas.settings import Settings
 
+if TYPE_CHECKING:
+    from tests.containers import ContainerStack
+
+Stack: TypeAlias = "LocalStack | ContainerStack"
+
+SOCKET = Path("/var/run/docker.sock")
+
+LOCAL = "test_local_"
+"""How files are called whose tests are about the local stack itself."""
+
+
+@cache
+def on_containers() -> bool:
+    """Whether tests are to run on containers. Where nothing speaks of Docker, this costs nothing."""
+    wanted = os.environ.get("HEADGATE_TEST_STACK", "")
+    if wanted not in ("", "local", "containers"):
+        raise pytest.UsageError(f"HEADGATE_TEST_STACK: found {wanted!r}, expected local or containers")
+    if wanted or not ("DOCKER_HOST" in os.environ or SOCKET.exists()):
+        return wanted == "containers"
+    from tests import containers  # Docker's client takes a second to import
+
+    return containers.answers()
+
+
+def new_stack() -> Stack:
+    """A stack of the kind that tests are to run on."""
+    if not on_containers():
+        return LocalStack()
+    from tests.containers import ContainerStack
+
+    return ContainerStack()
+
+
+def pytest_report_header() -> str:
+    """Says in the first lines of a run what it is on."""
+    return f"stack: {'containers' if on_containers() else 'local'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out, on containers, the tests of the local stack: they are run on that."""
+    skip = pytest.mark.skip(reason="about the local stack; HEADGATE_TEST_STACK=local runs it")
+    for item in items:
+        if item.path.name.startswith(LOCAL) and on_containers():
+            item.add_marker(skip)
+
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalStack]:
+def stack() -> Iterator[Stack]:
     """The running stack that all tests share. Not to be stopped, nor filled with topics without a prefix: see
     `settings`."""
-    with LocalStack() as running:
+    with new_stack() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def settings(stack: LocalStack) -> Settings:
+def settings(stack: Stack) -> Settings:
     """The shared stack's settings, with a topic prefix and a ClickHouse database that only this module has.
     Neither topics nor database exist yet: `infra.topics.create` and `streams.storage.migrate` make them.
     """
@@ -32,9 +81,9 @@ def settings(stack: LocalStack) -> Settings:
 
 
 @pytest.fixture
-def own_stack() -> Iterator[LocalStack]:
+def own_stack() -> Iterator[Stack]:
     """A running stack for this test alone, to stop, kill and restart."""
-    with LocalStack() as running:
+    with new_stack() as running:
         yield running
 
 

@@ -1,6 +1,11 @@
-"""How the demo ends: what was decided and why, how long it took, and whether the books agree."""
+"""What the demo says besides its story: where to look, what was decided and why, how long it took, and if the
+books agree.
+"""
 
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -78,18 +83,38 @@ def summarize(console: Console, observer: Observer, shop: Shop) -> bool:
     return all(passed.values())
 
 
+def while_it_runs(settings: Settings) -> str:
+    """The endpoints, for those who look on."""
+    return (
+        f"Look on, as long as this runs: ClickHouse at {settings.clickhouse.url} "
+        f"(database {settings.clickhouse.database}), Kafka at {settings.kafka.brokers}"
+    )
+
+
+STAY = "Everything is gone now; to look around in it: make demo ARGS=--keep"
+"""The last words where it does not stay up."""
+
+
 def where_to_look(settings: Settings) -> str:
-    """For `--keep`: endpoints and first queries."""
+    """For `--keep`: endpoints, first queries, and how a Grafana finds it."""
     url, database = settings.clickhouse.url, settings.clickhouse.database
     curl = f"curl '{url}/?database={database}' -d"
+    headgate = os.path.relpath(Path(sys.executable).with_name("headgate"))
     return f"""
 The stack stays up; Ctrl-C ends it. In another terminal:
   export HEADGATE_KAFKA={settings.kafka.brokers} HEADGATE_CLICKHOUSE={url}
-  headgate release status {models.MODEL}
+  {headgate} release status {models.MODEL}
+
+ClickHouse answers SQL over HTTP at {url}, user {settings.clickhouse.user}, no password:
   {curl} "SELECT pane, version, arm, value, lower, upper FROM metrics
     WHERE metric = 'ctr' AND version != '' ORDER BY pane DESC LIMIT 20 FORMAT PrettyCompact"
   {curl} "SELECT ts, generation, phase, stable, candidate, weight, reason FROM releases
     ORDER BY generation FORMAT Vertical"
+  {curl} "SELECT name FROM system.tables WHERE database = '{database}' AND engine = 'View'"
+
+A Grafana with the plug-in grafana-clickhouse-datasource shows it all, in the folder Headgate:
+  {headgate} dashboards export dashboards
+  GF_PATHS_PROVISIONING=$PWD/dashboards grafana server      # or copy the folder to its provisioning
 """
 
 

@@ -8,7 +8,7 @@ shop kept by itself.
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -69,14 +69,16 @@ def run(seed: int, keep: bool) -> int:
     with ExitStack() as resources:
         stack = resources.enter_context(LocalStack())
         settings = stack.settings
+        console.print(report.while_it_runs(settings), highlight=False, soft_wrap=True)
         broker.create(settings, forever=True)
         client = _client(settings)
         migrate(client, settings.clickhouse.database)
         client.database = settings.clickhouse.database
         output = Output(settings)
         _apply_policy(output)
-        for name, arguments in _processes(folder):
-            process = resources.enter_context(_process(name, arguments, settings, stack.logs))
+        for name, arguments, own in _processes(folder, settings):
+            environment = {**settings.environment(), **own}
+            process = resources.enter_context(_process(name, arguments, environment, stack.logs))
         observer = Observer(settings, client, models.MODEL)
         resources.callback(observer.close)
         shop = Shop(settings, models.MODEL, visits.replay(data, visits.FIRST, seed), RATE, seed)
@@ -93,9 +95,11 @@ def run(seed: int, keep: bool) -> int:
             return 1
         passed = report.summarize(console, observer, shop)
         if keep:
-            console.print(report.where_to_look(settings))
+            console.print(report.where_to_look(settings), highlight=False, soft_wrap=True)
             _wait_for_interrupt(process)
-        return 0 if passed else 1
+    if not keep:
+        console.print(report.STAY, highlight=False)
+    return 0 if passed else 1
 
 
 class Story:
@@ -111,6 +115,12 @@ class Story:
 
     def tell(self, second_act: Iterator[visits.Visit]) -> None:
         """Raises `DemoFailedError` where the loop does not do its part in time."""
+        self.open()
+        self.release(second_act)
+        self.close()
+
+    def open(self) -> None:
+        """v1 serves, and the shop opens."""
         self._screen.say(f"start {models.STABLE}: the first start of a model makes it stable at once")
         self._start(models.STABLE)
         self._until(
@@ -123,6 +133,8 @@ class Story:
         began = time.monotonic()
         self._until("traffic", BASELINE + 5, lambda: time.monotonic() - began >= BASELINE)
 
+    def release(self, second_act: Iterator[visits.Visit]) -> None:
+        """v2 is promoted, v3 is rolled back."""
         self._shop.visits = second_act
         self._screen.say(
             f"start {models.RETRAINED}: retrained on more data; to be promoted once proven non-inferior"
@@ -144,6 +156,8 @@ class Story:
         rest = time.monotonic()
         self._until("a little more traffic", 10, lambda: time.monotonic() - rest >= 4)
 
+    def close(self) -> None:
+        """The shop closes, and its books are held against ClickHouse."""
         self._screen.say("the shop closes: no more requests, the last clicks come in")
         self._shop.close(BOOKS)
         self._until(
@@ -224,10 +238,13 @@ def _apply_policy(output: Output) -> None:
     output.flush()
 
 
-def _processes(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    yield "streams", ["streams"]
-    for number in range(1, WORKERS + 1):
-        yield f"worker-{number}", ["serve", "--models", str(folder)]
+def _processes(folder: Path, settings: Settings) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """Name, arguments, and what is each one's own in its environment: workers' health is one port apart."""
+    yield "streams", ["streams"], {}
+    host, port = settings.serving.health.rsplit(":", 1)
+    for number in range(WORKERS):
+        own = {"HEADGATE_SERVING_HEALTH": f"{host}:{int(port) + number}"}
+        yield f"worker-{number + 1}", ["serve", "--models", str(folder)], own
 
 
 def command(arguments: Sequence[str], folder: Path) -> list[str]:
@@ -240,9 +257,11 @@ def command(arguments: Sequence[str], folder: Path) -> list[str]:
 
 
 @contextmanager
-def _process(name: str, arguments: list[str], settings: Settings, logs: Path) -> Iterator[Process]:
+def _process(
+    name: str, arguments: list[str], environment: Mapping[str, str], logs: Path
+) -> Iterator[Process]:
     process = Process(name, logs / f"{name}.log")
-    process.start(command(arguments, logs), settings.environment())
+    process.start(command(arguments, logs), environment)
     try:
         yield process
     finally:

@@ -20,7 +20,7 @@ from schemas.records import TYPES
 
 COMMANDS = (
     *("up", "demo", "streams", "model", "serve", "policy", "release", "silence"),
-    *("profile", "replay", "check", "schema", "dashboards"),
+    *("profile", "replay", "check", "topics", "schema", "dashboards"),
 )
 
 

@@ -16,6 +16,7 @@ from tests.bench import (
     rollback,
     rules,
     side_by_side,
+    storage,
     transport_rate,
 )
 
@@ -33,6 +34,7 @@ BENCHES: Mapping[str, tuple[Callable[[int], object], int]] = {
     "judge": (judge.measure, 2_000),
     "rollback": (rollback.measure, 10),
     "rules": (rules.measure, 1_000),
+    "views": (storage.measure, 30),
 }
 """What each measures with, and its size where none is given."""
 USUAL = ("compare", "profile")

@@ -15,9 +15,11 @@ from schemas.records import ENCODER, Sample
 from schemas.settings import Settings
 from streams.sink import FULL, SinkStage
 from streams.stage import Assigned, Reading, TopicPartition
+from tests.contract.view_world import MINUTE, pane, progress
 
 NOW = time.time_ns() // 1_000_000
 SAMPLES = TopicPartition(topics.SAMPLES.name, 0)
+PANES = TopicPartition(topics.PANES.name, 0)
 COMMANDS = TopicPartition(topics.COMMANDS.name, 0)
 
 
@@ -109,6 +111,22 @@ def test_where_nothing_is_gathered_all_that_was_read_is_safe(settings: Settings)
         assert samples.offset == 6
 
     asyncio.run(scenario())
+
+
+def test_panes_that_are_final_are_added_up_to_minutes_after_they_are_written(settings: Settings) -> None:
+    async def scenario() -> None:
+        stage = SinkStage(settings)
+        assign(stage, PANES)
+        records = [pane(model="rolled"), progress(pane().deadline + MINUTE)]
+        values = [ENCODER.encode(record) for record in records]
+        await stage.process(PANES, [Message(i, NOW, b"rolled", value) for i, value in enumerate(values)])
+        await stage.close()
+
+    asyncio.run(scenario())
+    with clickhouse_connect.get_client(**settings.clickhouse.connect()) as client:
+        database = settings.clickhouse.database
+        query = f"SELECT sums['predictions'] FROM {database}.panes_1m WHERE model = 'rolled'"
+        assert client.query(query).result_rows == [(10.0,)]
 
 
 def test_with_clickhouse_away_it_takes_two_blocks_and_then_waits(away: Settings) -> None:

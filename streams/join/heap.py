@@ -3,13 +3,15 @@ is much, for a moment, and the next moment needs as much.
 
 By default glibc takes a large block from the system and gives it back when it is freed, so that the next one
 is made of new pages, which the system has to clear and to map: a quarter of the join's processor time at full
-speed. Here freed blocks stay with the process until `give_back` is called, a few times a minute.
+speed. Here freed blocks stay with the process until `give_back` is called.
 """
 
 import ctypes
 
-KEPT = 32 << 20
-"""Bytes up to which a block comes from what has been freed: the most that glibc allows (mallopt(3))."""
+KEPT = 4 << 20
+"""Bytes up to which a block comes from what has been freed: what a call needs, and most of a fetch. Larger
+ones are rare, and a process that is short of memory has no use for them twice.
+"""
 NEVER = (1 << 31) - 1
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3

@@ -47,7 +47,7 @@ PROGRESS = 1_000
 CONTROL = 1_000
 """Ms after which control topics are read again."""
 
-GIVE_BACK = 2_000
+GIVE_BACK = 1_000
 """Ms between two times that memory which was freed is given back."""
 
 STALE = 5_000

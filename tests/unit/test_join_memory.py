@@ -150,7 +150,7 @@ def resident():
 
 heap.keep()
 before = resident()
-blocks = [np.ones(8 * MIB, np.uint8) for _ in range(8)]
+blocks = [np.ones(MIB, np.uint8) for _ in range(64)]
 behind = np.ones(MIB // 2, np.uint8)
 held = resident()
 del blocks

@@ -9,8 +9,8 @@ speed. Here freed blocks stay with the process until `give_back` is called.
 import ctypes
 
 KEPT = 4 << 20
-"""Bytes up to which a block comes from what has been freed: what a call needs, and most of a fetch. Larger
-ones are rare, and a process that is short of memory has no use for them twice.
+"""Bytes up to which a block comes from what has been freed: a call's columns, a batch of a fetch. Larger ones
+come from the system as ever: kept, they took a process with a small limit over it.
 """
 NEVER = (1 << 31) - 1
 

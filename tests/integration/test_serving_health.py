@@ -1,9 +1,7 @@
 """What a real worker answers to probes and Prometheus, and what it tells of itself in `metrics.samples`."""
 
-import http.client
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -17,16 +15,10 @@ from schemas.settings import Serving
 from tests import serving_models as models
 from tests.conftest import isolated
 from tests.integration.serving_world import PATIENCE, Process, World, now, until
+from tests.probing import Answer, ask
 
 HANG = 4.0
 """Seconds after which a run counts as hung here; after half of them `/healthz` says so."""
-
-
-class Answer(NamedTuple):
-    """Status 0: nobody listens."""
-
-    status: int
-    text: str
 
 
 class Probed:
@@ -37,15 +29,7 @@ class Probed:
         self.process: Process = world.start(health=f"127.0.0.1:{self.port}")
 
     def ask(self, path: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return Answer(response.status, response.read().decode().strip())
-        except OSError:
-            return Answer(0, "")
-        finally:
-            connection.close()
+        return ask(self.port, path)
 
     def until(self, path: str, holds: Callable[[Answer], bool]) -> list[Answer]:
         """All answers to the first for which `holds` does."""

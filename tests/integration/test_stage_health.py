@@ -1,6 +1,5 @@
 """Health of real processes on a real broker, as a probe or an operator sees it."""
 
-import http.client
 import os
 import signal
 import subprocess
@@ -8,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -23,15 +21,9 @@ from schemas.receivers import Notify
 from schemas.settings import Settings
 from streams import registry
 from tests.conftest import isolated
+from tests.probing import Answer, ask
 
 STAGE = Path(__file__).with_name("counting.py")
-
-
-class Answer(NamedTuple):
-    """Status 0: none came."""
-
-    status: int
-    text: str
 
 
 class Process:
@@ -47,15 +39,7 @@ class Process:
             stdin.write(msgspec.json.encode(settings))
 
     def ask(self, path: str, timeout: float = 10.0) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return Answer(response.status, response.read().decode().strip())
-        except OSError:
-            return Answer(0, "")
-        finally:
-            connection.close()
+        return ask(self.port, path, timeout)
 
     def until(self, path: str, holds: Callable[[Answer], bool], seconds: float = 60.0) -> Answer:
         """The first answer for which `holds` does; fails, with the log, where none comes."""

@@ -1,6 +1,6 @@
 """From cells to snapshots: what of a window has changed, and the `Pane` that says so."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from streams.compiled import compiled, inlined
 from streams.join import sums
 from streams.join.cells import NO_ARM, OTHER
 from streams.join.control import Control
-from streams.join.layout import BIRTHS, USED, Bytes, Integers, State
+from streams.join.layout import BIRTHS, USED, Bytes, Floats, Integers, State
 from streams.join.sums import NAMES, RANKED, RELIABILITY
 from streams.join.tallies import DELAY, FEATURES, LATENCY, NEGATIVE_SCORES, POSITIVE_SCORES
 from streams.join.text import text
@@ -41,7 +41,8 @@ def _held_back(kind: int) -> bool:
 @compiled
 def changed_cells(state: State, windows: Integers, reached: int) -> tuple[Integers, Integers]:
     """The cells of windows that are to be told, and of their counters (index of the cell, kind, bin, count),
-    shape (n, 4), those of scores only where the window is final. Afterwards they count as unchanged.
+    shape (n, 4), in the order of the cells, those of scores only where the window is final. Afterwards they
+    count as unchanged.
     """
     found, counters = 0, 0
     for row in windows:
@@ -126,13 +127,13 @@ class Emission:
     def panes(self, state: State, windows: Integers, reached: int, snapshot: int) -> Iterator[Pane]:
         """A snapshot of each cell of the windows that has changed, in the order of the windows."""
         cells, bins = changed_cells(state, windows, reached)
-        order = np.argsort(bins[:, 0], kind="stable")
-        ends = np.searchsorted(bins[order, 0], np.arange(len(cells)), side="right").tolist()
-        rows = bins[order, 1:].tolist()
+        ends = np.searchsorted(bins[:, 0], np.arange(len(cells)), side="right").tolist()
+        kinds, places, counts = bins.T[1:].tolist()
         first = 0
         for cell, last in zip(cells.tolist(), ends, strict=True):
             pane = self._pane(state, cell, snapshot)
-            self._fill(pane, state, cell, rows[first:last], reached)
+            counters = zip(kinds[first:last], places[first:last], counts[first:last], strict=True)
+            self._fill(pane, state, cell, counters, reached)
             first = last
             yield pane
 
@@ -164,22 +165,23 @@ class Emission:
         )
 
     def _fill(
-        self, pane: Pane, state: State, row: int, counters: Sequence[Sequence[int]], reached: int
+        self, pane: Pane, state: State, row: int, counters: Iterable[tuple[int, int, int]], reached: int
     ) -> None:
         cell = state.cells[row]
         entry = int(state.windows[cell["window"]]["entry"])
         final = pane.deadline < reached
-        values = state.sums[row]
+        sums_ = state.sums[row]
+        values = sums_.tolist()
         names = self._names_of(entry)
         pane.sums = {
             names[slot]: _plain(values[slot])
-            for slot in np.flatnonzero(values).tolist()
+            for slot in np.flatnonzero(sums_).tolist()
             if names[slot] and (final or slot not in HELD_BACK)
         }
         if "relevant" in pane.sums:
             pane.sums |= {name: pane.sums.get(name, 0) for name in names[RANKED:] if name}
         if final:
-            tenths = values[RELIABILITY:RANKED].reshape(TENTHS, 3)
+            tenths = sums_[RELIABILITY:RANKED].reshape(TENTHS, 3).tolist()
             pane.reliability = {i: list(map(_plain, tenth)) for i, tenth in enumerate(tenths) if tenth[0]}
         self._count(pane, counters, final)
         if cell["arm"] != NO_ARM and cell["buckets"] >= 0:
@@ -196,7 +198,7 @@ class Emission:
             self._names[entry, slots] = names
         return names
 
-    def _count(self, pane: Pane, counters: Sequence[Sequence[int]], final: bool) -> None:
+    def _count(self, pane: Pane, counters: Iterable[tuple[int, int, int]], final: bool) -> None:
         pane.latency, pane.click_delay, pane.positive_scores, pane.negative_scores = {}, {}, {}, {}
         histograms = {LATENCY: pane.latency, DELAY: pane.click_delay}
         if final:
@@ -217,16 +219,29 @@ class Emission:
                 pane.features.setdefault(name, [0] * self._control.references.bins[feature])[bin_] = count
 
     def _bucket(self, pane: Pane, state: State, entry: int, row: int, held_back: Collection[int]) -> None:
-        slots = state.bucketed[entry]
+        slots = state.bucketed[entry].tolist()
         buckets = state.buckets[row]
-        pane.buckets = np.flatnonzero(buckets[0]).tolist()
+        filled = np.flatnonzero(buckets[0])
+        held = buckets[:, filled]
         names = self._names_of(entry)
-        told = ((row, slot) for row, slot in enumerate(slots.tolist()) if slot >= 0 and slot not in held_back)
-        held = {names[slot]: buckets[row, pane.buckets] for row, slot in told}
-        pane.bucket_sums = {name: list(map(_plain, values)) for name, values in held.items() if values.any()}
+        pane.buckets = filled.tolist()
+        pane.bucket_sums = {
+            names[slot]: values
+            for slot, values, told in zip(slots, _plain_rows(held), held.any(axis=1).tolist(), strict=True)
+            if told and slot >= 0 and slot not in held_back
+        }
 
 
-def _plain(value: np.float64) -> float:
+def _plain_rows(values: Floats) -> list[list[float]]:
+    """`_plain`, of each of a matrix's rows."""
+    whole = values.astype(np.int64)
+    all_whole = ((whole == values) & (np.abs(values) < 1 << 53)).all(axis=1).tolist()
+    return [
+        whole[i].tolist() if plain else list(map(_plain, values[i].tolist()))
+        for i, plain in enumerate(all_whole)
+    ]
+
+
+def _plain(number: float) -> float:
     """As short as JSON can have it."""
-    number = float(value)
     return int(number) if number.is_integer() and abs(number) < 1 << 53 else number

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from streams.metrics.catalogue import COUNTS, Ratio, find
+from streams.metrics.catalogue import COUNTS, OF_ALL_CUT_OFFS, Ratio, find
 from streams.metrics.scores import TENTHS
 
 (
@@ -81,6 +81,7 @@ def slots_of(metrics: Iterable[str], cutoffs: Sequence[int]) -> list[int]:
     """
     slots = {name: slot for slot, name in enumerate(NAMES)}
     slots |= {name: RANKED + i for i, name in enumerate(names_at(cutoffs))}
+    slots |= {f"{name}@{k}": slots[name] for name in OF_ALL_CUT_OFFS for k in cutoffs}
     found = dict.fromkeys([PREDICTIONS])
     for metric in map(find, metrics):
         if isinstance(metric, Ratio):

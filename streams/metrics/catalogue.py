@@ -371,6 +371,22 @@ BINNED = tuple(metric for metric in METRICS if isinstance(metric, Binned))
 CUT_OFF = "@k"
 """Ends the name of a metric that has a cut-off, and the names of those of its sums that have one."""
 
+OF_ALL_CUT_OFFS = sorted(
+    {
+        name
+        for metric in RATIOS
+        if metric.name.endswith(CUT_OFF)
+        for name in metric.denominator
+        if not name.endswith(CUT_OFF)
+    }
+)
+"""Sums that a snapshot has once for all its cut-offs. Panes of one window need not have the same cut-offs,
+for policies change, so a tally has them for each (`relevant@5`): a metric divides by those of its own panes.
+"""
+
+HITS = "hits@"
+"""Begins a sum that a pane with relevant items has for each of its cut-offs, even where it is 0."""
+
 _METRICS = {metric.name: metric for metric in METRICS}
 _WRITTEN_OUT = re.compile(r"(\w+)@([1-9][0-9]*)", re.ASCII)
 
@@ -387,7 +403,7 @@ def find(name: str) -> Metric | None:
 
 
 def at(metric: Ratio, k: int) -> Ratio:
-    """A metric with a cut-off, written out."""
+    """A metric with a cut-off, written out, as are all its sums."""
     return metric._replace(
         name=_at(metric.name, k),
         numerator=tuple(_at(name, k) for name in metric.numerator),
@@ -396,4 +412,6 @@ def at(metric: Ratio, k: int) -> Ratio:
 
 
 def _at(name: str, k: int) -> str:
-    return f"{name.removesuffix(CUT_OFF)}@{k}" if name.endswith(CUT_OFF) else name
+    if name.endswith(CUT_OFF) or name in OF_ALL_CUT_OFFS:
+        return f"{name.removesuffix(CUT_OFF)}@{k}"
+    return name

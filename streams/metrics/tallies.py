@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.records import BUCKETS, QUALITY, Pane
+from streams.metrics.catalogue import HITS, OF_ALL_CUT_OFFS
 
 Floats = npt.NDArray[np.float64]
 Key = TypeVar("Key", str, int)
@@ -83,7 +84,8 @@ def add_arrays(tallies: Iterable[Mapping[Key, Floats]]) -> dict[Key, Floats]:
 
 
 def of(pane: Pane) -> Tally:
-    """What a snapshot says; a retracted one says nothing.
+    """What a snapshot says, the sums that it has once for all its cut-offs (`OF_ALL_CUT_OFFS`) said for each
+    of them too; a retracted one says nothing.
 
     Raises ValueError for user buckets that are none, sums that are not one for each bucket, and lists of a
     length that is not theirs.
@@ -92,8 +94,9 @@ def of(pane: Pane) -> Tally:
         return EMPTY
     _check("reliability", pane.reliability, RELIABILITY)
     _check("quality", pane.quality, QUALITY)
+    ks = [name[len(HITS) :] for name in pane.sums if name.startswith(HITS)]
     return Tally(
-        sums=pane.sums,
+        sums=_at_cut_offs(pane.sums, ks),
         latency=pane.latency,
         click_delay=pane.click_delay,
         positive_scores=pane.positive_scores,
@@ -101,7 +104,7 @@ def of(pane: Pane) -> Tally:
         reliability=pane.reliability,
         features=pane.features,
         quality=pane.quality,
-        bucketed=_bucketed(pane),
+        bucketed=_bucketed(pane, ks),
     )
 
 
@@ -149,9 +152,9 @@ class Bucketed(Mapping[str, Floats]):
 
     __slots__ = ("_buckets", "_sums")
 
-    def __init__(self, buckets: Sequence[int], sums: Mapping[str, Sequence[float]]) -> None:
+    def __init__(self, buckets: Sequence[int], sums: "Mapping[str, array[float]]") -> None:
         self._buckets = bytes(buckets)
-        self._sums = {name: array("d", values) for name, values in sums.items()}
+        self._sums = sums
 
     def __getitem__(self, name: str) -> Floats:
         found = np.zeros(BUCKETS)
@@ -165,7 +168,13 @@ class Bucketed(Mapping[str, Floats]):
         return len(self._sums)
 
 
-def _bucketed(pane: Pane) -> Mapping[str, Floats]:
+def _at_cut_offs(sums: Mapping[str, Value], ks: Sequence[str]) -> Mapping[str, Value]:
+    if not ks:
+        return sums
+    return {f"{name}@{k}": sums[name] for name in OF_ALL_CUT_OFFS if name in sums for k in ks} | dict(sums)
+
+
+def _bucketed(pane: Pane, ks: Sequence[str]) -> Mapping[str, Floats]:
     if pane.buckets and max(pane.buckets) >= BUCKETS:
         raise ValueError(f"buckets: found {max(pane.buckets)}, expected numbers below {BUCKETS}")
     for name, values in pane.bucket_sums.items():
@@ -173,7 +182,10 @@ def _bucketed(pane: Pane) -> Mapping[str, Floats]:
             raise ValueError(
                 f"bucket_sums.{name}: found {len(values)} values, expected {len(pane.buckets)}, one a bucket"
             )
-    return Bucketed(pane.buckets, pane.bucket_sums) if pane.bucket_sums else {}
+    if not pane.bucket_sums:
+        return {}
+    arrays = {name: array("d", values) for name, values in pane.bucket_sums.items()}
+    return Bucketed(pane.buckets, _at_cut_offs(arrays, ks))
 
 
 def _check(field: str, lists: Mapping[Key, Sequence[Number]], places: Sequence[str]) -> None:

@@ -18,7 +18,18 @@ EXACT = some.integers(-(1 << 40), 1 << 40).map(lambda units: units / (1 << 30))
 COUNTS = some.integers(0, 1 << 40)
 BINS = some.integers(-400, 400)
 NAMES = some.sampled_from(
-    ["predictions", "clicks", "impressions", "hits@5", "relevant", "late", "log_loss", "pairs", "positives"]
+    [
+        "predictions",
+        "clicks",
+        "impressions",
+        "hits@5",
+        "hits@10",
+        "relevant",
+        "late",
+        "log_loss",
+        "pairs",
+        "positives",
+    ]
 )
 HISTOGRAMS = some.dictionaries(BINS, COUNTS, max_size=4)
 ARRAYS = some.dictionaries(
@@ -31,6 +42,11 @@ def array(filled: Mapping[int, float]) -> tallies.Floats:
     values[list(filled)] = list(filled.values())
     return values
 
+
+PANE = Pane(
+    model="m", version="v", arm="stable", segment="", segment_value="", start=0, end=10, generation=1,
+    partition=0, part=0, snapshot=1, deadline=20,
+)  # fmt: skip
 
 TALLIES = some.builds(
     Tally,
@@ -47,12 +63,8 @@ TALLIES = some.builds(
         some.sampled_from(["age", "city"]), some.lists(COUNTS, min_size=len(QUALITY), max_size=len(QUALITY))
     ),
     bucketed=some.dictionaries(some.sampled_from(["clicks", "predictions"]), ARRAYS.map(array), max_size=2),
-)
-
-PANE = Pane(
-    model="m", version="v", arm="stable", segment="", segment_value="", start=0, end=10, generation=1,
-    partition=0, part=0, snapshot=1, deadline=20,
-)  # fmt: skip
+).map(lambda tally: tallies.of(tallies.snapshot(tally, PANE)))
+"""As they are read from snapshots: with the sums of all cut-offs for each of them."""
 
 
 def written(tally: Tally) -> Pane:

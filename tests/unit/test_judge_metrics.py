@@ -38,7 +38,7 @@ def seconds(made: World, number: int, **fields: object) -> list[Alert]:
     [
         ("missing_rate", {"quality": {"age": [8, 2, 0, 0, 0], "city": [8, 0, 0, 0, 1]}}, 0.125),
         ("freshness_ms", {"sums": {"predictions": 4.0, "freshness_ms": 100.0}}, 25.0),
-        ("ndcg@5", {"sums": {"relevant_predictions": 4.0, "ndcg@5": 3.0}}, 0.75),
+        ("ndcg@5", {"sums": {"relevant_predictions": 4.0, "hits@5": 0.0, "ndcg@5": 3.0}}, 0.75),
         ("mse", {"sums": {"labelled": 4.0, "squared_error": 3.0}}, 0.75),
         ("f1", {"sums": {"true_positives": 1.0, "positives": 2.0, "predicted_positives": 6.0}}, 0.25),
         ("roc_auc", {"positive_scores": {1: 3, 5: 1}, "negative_scores": {0: 1, 3: 1}}, 0.625),
@@ -48,6 +48,14 @@ def seconds(made: World, number: int, **fields: object) -> list[Alert]:
 def test_a_rule_reads_any_metric(metric: str, fields: Mapping[str, object], value: float) -> None:
     found = seconds(world(metric, above=0.1), 4, **fields)
     assert [alert.value for alert in found] == [value]
+
+
+def test_a_rule_with_a_cut_off_that_is_new_rests_on_the_panes_that_have_it() -> None:
+    made = world("recall@5", below=0.5, window="2s")
+    assert seconds(made, 2, sums={"relevant": 4.0, "hits@10": 4.0}) == []
+    assert seconds(made, 1, sums={"relevant": 4.0, "hits@5": 3.0, "hits@10": 4.0}) == []
+    found = seconds(made, 3, sums={"relevant": 8.0, "hits@5": 2.0, "hits@10": 8.0})
+    assert [alert.value for alert in found] == [5 / 12]
 
 
 def test_a_rule_on_a_metric_of_final_panes_reads_those_whose_deadline_all_sources_have_passed() -> None:

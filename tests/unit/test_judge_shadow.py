@@ -96,6 +96,7 @@ def second(made: World, stable: Answers, shadow: Answers | None, seed: int) -> N
                     "predictions": seen.tolist(),
                     "slow": random.binomial(seen, answers.slow).tolist(),
                     "errors": random.binomial(seen, answers.errors).tolist(),
+                    "hits@5": seen.tolist(),
                     "ndcg@5": (seen * answers.ndcg).tolist(),
                     "relevant_predictions": seen.tolist(),
                 },

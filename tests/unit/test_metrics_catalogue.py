@@ -36,7 +36,7 @@ def test_a_cut_off_is_written_out_in_the_sums_that_have_one() -> None:
     assert metric.sums == ("hits@10", "places@10")
     recall = find("recall@3")
     assert isinstance(recall, Ratio)
-    assert recall.sums == ("hits@3", "relevant")
+    assert recall.sums == ("hits@3", "relevant@3")
 
 
 @pytest.mark.parametrize(

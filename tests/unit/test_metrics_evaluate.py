@@ -207,7 +207,9 @@ def test_a_count_has_its_value_as_numerator_and_no_denominator() -> None:
 
 
 def test_a_mean_of_fractions_has_bounds_and_one_of_amounts_has_none() -> None:
-    tally = Tally(sums={"ndcg@5": 40.0, "relevant_predictions": 50.0, "squared_error": 7.0, "labelled": 9.0})
+    tally = Tally(
+        sums={"ndcg@5": 40.0, "relevant_predictions@5": 50.0, "squared_error": 7.0, "labelled": 9.0}
+    )
     ndcg, mse = row("ndcg@5", tally), row("mse", tally)
     assert ndcg.lower is not None and ndcg.upper is not None
     assert 0.6 < ndcg.lower < 0.8 < ndcg.upper < 0.95

@@ -58,3 +58,23 @@ def test_users_buckets_add_up_by_their_numbers() -> None:
     expected[[3, 7]] = 1, 2
     assert merged.bucketed["clicks"].tolist() == expected.tolist()
     assert tallies.snapshot(merged, PANE).buckets == [3, 7]
+
+
+def test_what_a_pane_has_once_for_all_cut_offs_counts_at_those_that_it_has() -> None:
+    """The policy's k was 10, then 5 and 10."""
+    panes = [
+        msgspec.structs.replace(
+            PANE,
+            sums={"relevant": 4.0, **hits},
+            buckets=[3],
+            bucket_sums={"relevant": [4.0], **{name: [value] for name, value in hits.items()}},
+        )
+        for hits in ({"hits@10": 4.0}, {"hits@5": 3.0, "hits@10": 4.0})
+    ]
+    merged = tallies.merge(map(tallies.of, panes))
+    found = {name: (merged.sums[name], merged.bucketed[name].sum()) for name in merged.sums}
+    assert {name: sums[0] for name, sums in found.items()} == {
+        "relevant": 8.0, "relevant@5": 4.0, "relevant@10": 8.0, "hits@5": 3.0, "hits@10": 8.0,
+    }  # fmt: skip
+    assert all(plain == of_users for plain, of_users in found.values())
+    assert tallies.of(tallies.snapshot(merged, PANE)).sums == merged.sums

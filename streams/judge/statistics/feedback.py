@@ -52,6 +52,8 @@ def telling(metric: Ratio) -> str | None:
     if not metric.feedback or metric.final or not metric.denominator:
         return None
     (denominator, *_) = metric.denominator
+    if (once := _CUT_OFF.sub("", denominator)) in catalogue.OF_ALL_CUT_OFFS:
+        return once
     return metric.numerator[0] if denominator in GIVEN else denominator
 
 

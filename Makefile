@@ -19,13 +19,13 @@ RUNTIME := $(if $(wildcard /dev/nvidia0),$(VENV)/.gpu)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
-setup: $(VENV)/.requirements $(RUNTIME) $(VENV)/.headgate $(VENV)/kafka/.resolved $(VENV)/.compiled ## install everything into .venv (first of all targets, once)
+setup: $(VENV)/.requirements $(RUNTIME) $(VENV)/.headgate $(VENV)/kafka/.prepared $(VENV)/.compiled ## install everything into .venv (first of all targets, once)
 
 demo: setup ## the whole loop on real data, live in the terminal: one release promoted, one rolled back (under 3 minutes)
 	@$(BIN)/headgate demo $(ARGS)
 
 test: setup ## run the tests, on a real Kafka and a real ClickHouse (without the long ones: see soak)
-	@$(BIN)/python -m pytest -m 'not soak' -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -m 'not soak' -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## lint, formatting and types
 	@$(BIN)/ruff check
@@ -67,7 +67,7 @@ $(VENV)/.headgate: pyproject.toml $(VENV)/.requirements
 	@touch $@
 
 # Kept in __pycache__ by a digest of the sources: what has not changed is only loaded.
-$(VENV)/.compiled: $(wildcard streams/*.py streams/join/*.py streams/metrics/*.py schemas/*.py) $(VENV)/.headgate
+$(VENV)/.compiled: $(wildcard streams/*.py streams/join/*.py streams/metrics/*.py schemas/*.py schemas/records/*.py) $(VENV)/.headgate
 	@echo "setup: the join's machine code (a minute, the first time)"
 	@$(BIN)/python -m streams.join.compile
 	@touch $@
@@ -77,4 +77,10 @@ $(VENV)/kafka/.resolved: infra/local/pom.xml | $(VENV)/bin/python
 	@echo "setup: Kafka, from Maven Central"
 	@rm -rf $(@D)
 	@mvn --quiet --batch-mode --no-transfer-progress --file $< dependency:copy-dependencies -Djars="$(CURDIR)/$(@D)"
+	@touch $@
+
+# More than half of what a start of the local broker costs: the demo does one, the tests some thirty.
+$(VENV)/kafka/.prepared: $(VENV)/kafka/.resolved infra/local/kafka.py infra/local/prepare.py | $(VENV)/.headgate
+	@echo "setup: the local broker's first start"
+	@$(BIN)/python -m infra.local.prepare
 	@touch $@

@@ -30,7 +30,7 @@ from streams.health import Checkup, Health
 from streams.liveness import Liveness, Vitals
 from streams.probes import serve
 from streams.registry import group, number
-from streams.stage import Stage
+from streams.stage import Stage, WaitsForWork
 from streams.transport import BatchConsumer, BatchTransport
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ async def _live(stage: Stage, settings: Settings) -> int:
     health = Health(stage.name, max(settings.streams.liveness * EARLY, STUCK))
     serve(health, Exposition(health), settings.streams.health_address(number(stage.name)))
     try:
-        await _first(told_to_stop.wait(), _await_topics(stage.topics, settings, health))
+        await _first(told_to_stop.wait(), _await_work(stage, settings, health))
         if told_to_stop.is_set():
             return 0
         app = StageApp(stage, settings, health)
@@ -236,6 +236,15 @@ def _report(failure: BaseException | None) -> int:
     else:
         log.error("the stage failed; nothing is committed beyond what it called safe", exc_info=failure)
     return 1
+
+
+async def _await_work(stage: Stage, settings: Settings, health: Health) -> None:
+    """Returns once the broker has the stage's topics, and there is something to do."""
+    await _await_topics(stage.topics, settings, health)
+    if isinstance(stage, WaitsForWork):
+        before, health.waits_for, health.idle = health.waits_for, stage.waits_for, True
+        await stage.work()
+        health.waits_for, health.idle = before, False
 
 
 async def _await_topics(topics: Sequence[Topic], settings: Settings, health: Health) -> None:

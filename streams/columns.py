@@ -6,33 +6,21 @@ one sends.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, overload
+from typing import NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.record import Record
 from streams.varint import encoded, varint
+
+__all__ = ["NULL", "Bytes", "Integers", "Record", "Records", "Row"]
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Integers: TypeAlias = NDArray[np.int64]
 
 NULL = -1
 """Start of a key or a value that is null."""
-
-
-class Record(Protocol):
-    """A record as the Kafka clients hand it over. `timestamp` is Kafka's, in ms."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 class Row(NamedTuple):

@@ -77,6 +77,8 @@ class Health:
         self.stage = stage
         self.waits_for = "it is starting"
         """What keeps the process from working before its first report."""
+        self.idle = False
+        """Whether it is not expected to work for now, and so is as ready as it can be."""
         self._patience = patience
         self.report: Report | None = None
         """The last one."""
@@ -103,7 +105,7 @@ class Health:
         if not healthy.well:
             return healthy
         if report is None:
-            return Answer(False, self.waits_for)
+            return Answer(self.idle, self.waits_for)
         if report.unready is not None:
             return Answer(False, report.unready)
         owned = len(report.partitions)

@@ -34,6 +34,9 @@ TIMEOUT = 10.0
 BACKOFF = 10.0
 """Seconds at most between two attempts."""
 
+LARGEST = 8_000_000
+"""Bytes of the largest record that our producers send; a broker that takes less refuses it."""
+
 DELIVERY = 120_000
 """Milliseconds after which a record that the broker has not taken counts as not delivered."""
 
@@ -232,7 +235,7 @@ class Output:
                 "linger.ms": 5,
                 "compression.type": "lz4",
                 "partitioner": "murmur2_random",
-                "message.max.bytes": 8_000_000,
+                "message.max.bytes": LARGEST,
                 "message.timeout.ms": DELIVERY,
             }
         )

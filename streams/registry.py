@@ -15,6 +15,7 @@ STAGES: Mapping[str, str] = {
     "judge": "streams.judge.stage:JudgeStage",
     "sink": "streams.sink:SinkStage",
     "notify": "streams.notify.stage:NotifyStage",
+    "examples": "streams.examples:ExamplesStage",
 }
 """Module and class of each; the class is called with the settings."""
 
@@ -32,15 +33,30 @@ NOBODY_TO_NOTIFY = (
 )
 
 
+NO_EXAMPLES = (
+    "no raw records are to be kept: set HEADGATE_EXAMPLES_SECRET, or secret under [examples] in "
+    "headgate.toml, which user ids are hashed with"
+)
+
+
 def default(settings: Settings) -> list[str]:
     """The stages that run where none is named: all that have something to do."""
-    return [name for name in STAGES if name != "notify" or settings.notify.configured]
+    return [name for name in STAGES if _idle(name, settings) is None]
 
 
 def require_work(names: Iterable[str], settings: Settings) -> None:
     """Raises `HeadgateError` for a named stage that would have nothing to do."""
-    if "notify" in names and not settings.notify.configured:
-        raise HeadgateError(f"stage notify: {NOBODY_TO_NOTIFY}")
+    for name in names:
+        why = _idle(name, settings)
+        if why is not None:
+            raise HeadgateError(f"stage {name}: {why}")
+
+
+def _idle(name: str, settings: Settings) -> str | None:
+    """Why a stage has nothing to do; None where it has."""
+    if name == "notify" and not settings.notify.configured:
+        return NOBODY_TO_NOTIFY
+    return NO_EXAMPLES if name == "examples" and not settings.examples.secret else None
 
 
 def number(stage: str) -> int:

@@ -7,13 +7,25 @@ acknowledge a record.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from schemas.topics import Topic
-from streams.columns import Record, Records
 from streams.partition import TopicPartition
+from streams.record import Record
 
-__all__ = ["Assigned", "Committed", "Reading", "ReadsAhead", "Record", "Records", "Stage", "TopicPartition"]
+if TYPE_CHECKING:  # for who names stages without running one: it imports numba
+    from streams.columns import Records
+
+__all__ = [
+    "Assigned",
+    "Committed",
+    "Reading",
+    "ReadsAhead",
+    "Record",
+    "Stage",
+    "TopicPartition",
+    "WaitsForWork",
+]
 
 
 class Committed(NamedTuple):
@@ -80,7 +92,7 @@ class Stage(Protocol):
         """
         ...
 
-    async def process(self, partition: TopicPartition, records: Records) -> None:
+    async def process(self, partition: TopicPartition, records: "Records") -> None:
         """The next records of a partition, in offset order, without gaps in time but perhaps in offsets; at
         least one.
         """
@@ -118,11 +130,27 @@ class Stage(Protocol):
 class ReadsAhead(Protocol):
     """What a stage may have besides: work on records that can be done as soon as they come."""
 
-    def prepare(self, topic: str, records: Records) -> Records:
+    def prepare(self, topic: str, records: "Records") -> "Records":
         """What `process` is to be given in place of these records: the same ones, and what can be said of
         them without knowing what was before them. It is cut as any `Records` are.
 
         Called in another thread, while the stage is at work on others, and perhaps for records that it is
         never given: it depends on nothing that changes, and changes nothing. An exception stops the process.
+        """
+        ...
+
+
+@runtime_checkable
+class WaitsForWork(Protocol):
+    """What a stage may have besides: perhaps nothing to do yet, so that nothing needs to be read."""
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, in words for who asks for its health."""
+        ...
+
+    async def work(self) -> None:
+        """Returns once there is something to do. Awaited once, when Kafka answers and has the topics, and
+        before anything else: till then the process is no member of its group. It may be cancelled.
         """
         ...

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
-from streams.log import ANY_PARTITION
+from streams.log import ANY_PARTITION, LARGEST
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Transactions:
                 "message.timeout.ms": 55_000,
                 "compression.type": "lz4",
                 "linger.ms": 0,
-                "message.max.bytes": 8_000_000,
+                "message.max.bytes": LARGEST,
             }
         )
 

@@ -2,6 +2,7 @@
 and acks.
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ from uuid import uuid4
 import msgspec
 import numpy as np
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas import policies, topics
 from schemas.records import (
@@ -33,6 +35,7 @@ from schemas.records import (
 )
 from schemas.settings import Settings
 from schemas.topics import Topic
+from streams import registry
 from streams.judge.writer import Message, Writer
 from streams.log import Follower, Output
 
@@ -100,6 +103,8 @@ class Bench:
         self._random = np.random.default_rng(0)
         self._number = now()
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._admin = AdminClient(settings.kafka.librdkafka())
+        self._place = TopicPartition(topics.PANES.full_name(settings.topics), 0)
         self._releases = Log(settings, topics.RELEASES, Release)
         self._alerts = Log(settings, topics.ALERTS, Alert)
 
@@ -208,6 +213,19 @@ class Bench:
             if time.monotonic() > deadline:
                 pytest.fail(f"late; the judge's logs:\n{self.logs()}\nreleases: {self.releases()}")
             time.sleep(0.1)
+
+    def until_noted(self) -> None:
+        """Waits until the judge has committed that it has dealt with all panes there are now."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        end = self._admin.list_offsets({self._place: latest})[self._place].result().offset
+        asked = ConsumerGroupTopicPartitions(registry.group("judge", self.settings), [self._place])
+
+        def noted() -> bool:
+            [answer] = self._admin.list_consumer_group_offsets([asked]).values()
+            note = answer.result().topic_partitions[0].metadata
+            return bool(note) and json.JSONDecoder().raw_decode(note)[0].get("done", 0) >= end
+
+        self.until(noted)
 
     def traffic_until(
         self, holds: Callable[[], bool], rates: dict[str, float], seconds: float = 60.0

@@ -5,6 +5,7 @@ judge that takes over from another with no more than what that one has written.
 from collections.abc import Iterable, Mapping
 
 import msgspec
+import numpy as np
 
 from schemas.policies import Duration, Policy, parse
 from schemas.records import ENCODER, Alert, Codec, PaneRecord, Progress
@@ -68,11 +69,11 @@ class Feed:
         for key, record in [*self.judge.histories(), *((each.key, each) for each in self.judge.firings())]:
             self.written[key] = None if record is None else ENCODER.encode(record)
 
-    def restart(self) -> int:
-        """Another judge takes over, which knows what has been written and reads the log again from where it
-        must; answers how many records that are.
+    def restart(self, floor: int | None = None) -> int:
+        """Another judge takes over, which knows what has been written and reads the log again from `floor`,
+        or where it must; answers how many records that are.
         """
-        floor = self.judge.needed()
+        floor = self.judge.needed() if floor is None else floor
         assert floor is not None
         self.judge = Judge(0, self.timeline, floor, self.profiles)
         codec: Codec[Remembered] = Codec(Remembered)
@@ -99,6 +100,12 @@ def errors(bad: float, of: float = 1_000) -> dict[str, float]:
 def clicks(clicked: float, of: float = 10_000) -> dict[str, float]:
     """Sums of the CTR."""
     return {"clicks": clicked, "impressions": of, "predictions": of / 10}
+
+
+def day(level: float = 0.05, panes: int = 144, seed: int = 0, of: int = 10_000) -> list[dict[str, float]]:
+    """A day of CTR in panes of ten minutes, without a season."""
+    random = np.random.default_rng(seed)
+    return [clicks(float(random.binomial(of, level)), of) for _ in range(panes)]
 
 
 def told(alerts: Iterable[Alert]) -> list[str]:

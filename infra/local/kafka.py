@@ -1,5 +1,5 @@
 """One Kafka broker on loopback: Apache Kafka in KRaft mode, broker and controller in one Java process, from
-the jars of `make setup`.
+the jars of `make setup`; started from what `prepare.py` has left beside them, where it has.
 
 For development, the demo and tests; not for production (one replica, no security).
 """
@@ -9,6 +9,7 @@ import shlex
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -21,6 +22,13 @@ from schemas.errors import HeadgateError
 JARS = Path(sys.prefix) / "kafka"
 """Where `make setup` puts Kafka's jars: in the virtual environment."""
 
+FORMATTED = JARS / "formatted"
+"""An empty log as `StorageTool format` makes it: copied, it spares a start another Java process."""
+CLASSES = JARS / "classes.jsa"
+"""What Java needs to know of the classes of a start, to be mapped into memory instead of worked out: see
+https://docs.oracle.com/en/java/javase/17/vm/class-data-sharing.html. Of another Java's making it is ignored.
+"""
+
 LOGGING = Path(__file__).with_name("log4j2.properties")
 
 CLUSTER_ID = "headgate-local-stack01"
@@ -28,6 +36,9 @@ CLUSTER_ID = "headgate-local-stack01"
 JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """For small machines: the collector and the compiler that keep out of the other processes' way. A start takes
 2.5 s of CPU, with Java's defaults 4.3 s."""
+
+LOG = ("bootstrap.checkpoint", "meta.properties")
+"""The files of a formatted log. The last says that it is one."""
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -60,6 +71,8 @@ group.min.session.timeout.ms=500
 # After a crash the controller waits this long for the broker that it remembers before it takes the new one.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
+# What nobody uses costs a third less so: an idle controller writes nothing.
+metadata.max.idle.interval.ms=0
 """
 
 
@@ -67,12 +80,16 @@ class Kafka:
     """The local broker. The same data and port over its whole life, whether it is stopped, killed or
     restarted meanwhile."""
 
-    def __init__(self, data: Path, log: Path, port: int = 0) -> None:
-        """Keeps its data in the folder `data` and its warnings in the file `log`; port 0 is a free one."""
+    def __init__(self, data: Path, log: Path, port: int = 0, options: Sequence[str] = ()) -> None:
+        """Keeps its data in the folder `data` and its warnings in the file `log`; port 0 is a free one.
+        `options` are for Java, in the place of those that use what is prepared.
+        """
         self.port = port or ports.free()
         self._controller_port = ports.free()
         self._data = data
+        self._logs = data / "logs"
         self._process = Process("Kafka", log)
+        self._options = options
 
     @property
     def brokers(self) -> str:
@@ -90,12 +107,15 @@ class Kafka:
         java, jars = _java(), _jars()
         ports.require_free("Kafka", self.port, "--kafka-port")
         properties = self._configure()
-        run = [java, *JVM, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{jars}/*"]
-        broker = [*run, "kafka.Kafka", str(properties)]
-        if (self._data / "logs" / "meta.properties").exists():
+        options = self._options or ((f"-XX:SharedArchiveFile={CLASSES}",) if CLASSES.exists() else ())
+        quiet = ("-Xlog:disable", "-Xlog:all=error:stderr", f"-Dlog4j2.configurationFile={LOGGING}")
+        run = [*JVM, *quiet, "-cp", f"{jars}/*"]
+        broker = [java, *options, *run, "kafka.Kafka", str(properties)]
+        if self._is_formatted():
             self._process.start(broker)
         else:
-            format_log = [*run, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+            tool = ("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties))
+            format_log = [java, *run, *tool]
             self._process.start(["sh", "-c", f"{shlex.join(format_log)} && exec {shlex.join(broker)}"])
         self._process.wait_until(self._listens)
         self._process.wait_until(self._answers)
@@ -121,10 +141,18 @@ class Kafka:
                 host=ports.HOST,
                 port=self.port,
                 controller=self._controller_port,
-                logs=(self._data / "logs").resolve(),
+                logs=self._logs.resolve(),
             )
         )
         return properties
+
+    def _is_formatted(self) -> bool:
+        """Whether there is a log, or one could be copied."""
+        if not (self._logs / LOG[-1]).exists() and FORMATTED.is_dir():
+            self._logs.mkdir(exist_ok=True)
+            for name in LOG:
+                shutil.copy(FORMATTED / name, self._logs)
+        return (self._logs / LOG[-1]).exists()
 
     def _listens(self) -> bool:
         # Cheaper to repeat than a Kafka client, which would back off between its attempts.

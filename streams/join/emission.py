@@ -14,7 +14,7 @@ from streams.join.layout import BIRTHS, USED, Bytes, Floats, Integers, State
 from streams.join.sums import NAMES, RANKED, RELIABILITY
 from streams.join.tallies import DELAY, FEATURES, LATENCY, NEGATIVE_SCORES, POSITIVE_SCORES
 from streams.join.text import text
-from streams.metrics.scores import TENTHS
+from streams.metrics.scored import TENTHS
 
 ARMS = ("stable", "candidate", "shadow", "")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from streams.metrics.catalogue import COUNTS, OF_ALL_CUT_OFFS, Ratio, find
-from streams.metrics.scores import TENTHS
+from streams.metrics.scored import TENTHS
 
 (
     PREDICTIONS,

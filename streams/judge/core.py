@@ -6,6 +6,7 @@ event time.
 """
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -14,33 +15,19 @@ from schemas import topics
 from schemas.records import Ack, Alert, CommandRecord, Detection, Pane, PaneRecord, Release
 from schemas.timeline import BEGINNING, Timeline
 from streams.judge.facts import panes
-from streams.judge.facts.maturity import HOUR, Delays
 from streams.judge.facts.panes import Clocks
-from streams.judge.facts.workers import Workers
-from streams.judge.releases import admission, escalation, report
+from streams.judge.model import Look, Model
 from streams.judge.releases.admission import Known
-from streams.judge.releases.checkpoint import Checkpoint, Refusal
-from streams.judge.releases.commands import Order, RefusedError
-from streams.judge.releases.conduct import Conductor
-from streams.judge.releases.escalation import Escalation, Forgeries
+from streams.judge.releases.checkpoint import Checkpoint
+from streams.judge.releases.commands import Order
 from streams.judge.releases.release import Positions
-from streams.judge.releases.strays import Stray, Strays
-from streams.judge.rules.drift import Drift
+from streams.judge.releases.strays import Stray
 from streams.judge.rules.memory import Firing, History, Remembered
-from streams.judge.rules.watch import Watch
 from streams.metrics.profiles import Profiles
 from streams.stage import Record
 
 END = 1 << 60
 """A time (ms) that is past every deadline."""
-COMMANDS = 200
-"""So many commands of a model are recognised when they come again."""
-HISTORY = 10
-"""So many decisions of a model are kept in its checkpoint."""
-PACE = 5_000
-"""Milliseconds between two checkpoints of a model while nothing is decided."""
-REFUSALS = 20
-"""So many refused commands of a model are kept in its checkpoint."""
 
 
 class Decisions(NamedTuple):
@@ -52,42 +39,6 @@ class Decisions(NamedTuple):
     handed: list[Checkpoint]
     alerts: list[Alert]
     checkpoints: list[Checkpoint]
-
-
-class Model:
-    """All that the judge holds of one model."""
-
-    def __init__(
-        self,
-        name: str,
-        timeline: Timeline,
-        profiles: Profiles,
-        floor: int,
-        checkpoint: Checkpoint | None,
-        clocks: Clocks,
-    ) -> None:
-        self.name = name
-        self.checkpoint = checkpoint or Checkpoint(model=name, ts=0)
-        self.delays = Delays(self.checkpoint.delays, self.checkpoint.counted)
-        self.watch = Watch(name, timeline, floor, self.delays, Drift(name, profiles))
-        self.workers = Workers()
-        self.conductor = Conductor(name, self.watch, self.workers, timeline, clocks)
-        self.conductor.recall(self.checkpoint)
-        self.conductor.course = self.checkpoint.course
-        self.escalation = Escalation(self.checkpoint.firing)
-        self.commands: list[Order] = []
-        self.resolves: list[Alert] = []
-        self.taken_over = False
-        self.history = self.checkpoint.history
-        self.strays = Strays()
-        self.forgeries = Forgeries(name)
-        self.told = False
-        """Something is known that the checkpoint does not say yet."""
-
-    @property
-    def generation(self) -> int:
-        """The one that stands; 0 where none does."""
-        return 0 if self.conductor.standing is None else self.conductor.standing.release.generation
 
 
 class Judge:
@@ -180,14 +131,7 @@ class Judge:
 
     def adopt(self, record: Release) -> None:
         """A release record of the log, the judge's own or somebody's who forced it."""
-        model = self._model(record.model)
-        standing = model.conductor.standing
-        if standing is not None and record.generation <= standing.release.generation:
-            return  # the judge's own, read back: what it resolves is resolved
-        self._adopt(model, record)
-        before = (record.evidence or {}).get("resolves")
-        if before is not None:
-            model.resolves.append(msgspec.convert(before, Alert))
+        self._model(record.model).hear(record)
 
     def stand(self, record: Release) -> None:
         """`record` is what stands, even if this judge has decided otherwise: it is asked about the past."""
@@ -276,7 +220,7 @@ class Judge:
         with its signature.
         """
         model = self._model(record.model)
-        if offset >= self._handled(model):
+        if offset >= model.handled(self._partition):
             timestamp = record.ts if timestamp is None else timestamp
             model.commands.append(Order(offset, record, timestamp, forged))
             if forged is not None:
@@ -293,12 +237,13 @@ class Judge:
         The releases are adopted at once: a caller that cannot write them must not go on.
         """
         decisions = Decisions([], [], [], [])
+        look = Look(now, positions, self._partition)
         for model in self._models.values():
             firing, decided = model.checkpoint.firing, len(decisions.releases)
-            refusals = list(self._conduct(model, now, positions, decisions.releases))
-            decisions.alerts.extend(self._escalate(model, now))
-            if refusals or model.told or self._outdated(model) or self._moved(model, now, positions):
-                decisions.checkpoints.append(self._checkpoint(model, refusals, now, positions))
+            refusals = model.conduct(look, partial(self._known, model, now), decisions.releases)
+            decisions.alerts.extend(model.escalate(now))
+            if refusals or model.outdated(look):
+                decisions.checkpoints.append(model.conclude(refusals, look))
             if len(decisions.releases) > decided:
                 decisions.handed.append(msgspec.structs.replace(model.checkpoint, firing=firing))
         return decisions
@@ -340,133 +285,11 @@ class Judge:
         waiting = [m.conductor.standing for m in self._models.values() if m.escalation.waiting]
         return min((standing.release.ts for standing in waiting if standing is not None), default=None)
 
-    def _conduct(
-        self, model: Model, now: int, positions: Positions, releases: list[Release]
-    ) -> Iterator[Refusal]:
-        """The model's transitions, each adopted and put into `releases`; answers the commands that were
-        refused.
-        """
-        conductor, horizon = model.conductor, self._clocks.horizon
-        as_of = self._as_of(positions, model.commands[0].offset if model.commands else None)
-        record = conductor.roll_back(now, as_of, horizon)
-        if record is not None:
-            self._issue(model, record, releases)
-        while model.commands:
-            order = model.commands[0]
-            command, known = order.command, self._known(model, now)
-            if admission.waits(model.commands, conductor.standing, known, now):
-                break
-            as_of = self._as_of(positions, order.offset + 1)
-            try:
-                admission.check(order, conductor.standing, known, now)
-                self._issue(model, conductor.carry_out(command, now, as_of), releases)
-            except RefusedError as refused:
-                yield Refusal(
-                    command.command_id, command.command, command.actor, now, str(refused), command.version
-                )
-            del model.commands[0]
-            model.checkpoint.handled = order.offset + 1
-            model.checkpoint.commands = (*model.checkpoint.commands, command.command_id)[-COMMANDS:]
-            model.told = True
-        as_of = self._as_of(positions, model.commands[0].offset if model.commands else None)
-        before = conductor.course
-        record = conductor.go_on(now, as_of, horizon)
-        model.told = model.told or conductor.course is not before
-        if record is not None:
-            self._issue(model, record, releases)
-
     def _known(self, model: Model, now: int) -> Known:
         """What is known of a model besides its release, when something is asked of it."""
-        standing = model.conductor.standing
-        evidence = {} if standing is None else standing.release.evidence or {}
-        seen = {*model.checkpoint.commands, str(evidence.get("command_id"))}
         live = {name for name, other in self._models.items() if any(other.workers.live(now))}
         told = model.name in live or model.name in self._timeline.models() or any(model.watch.panes.all())
-        return Known(seen, () if told else live, model.workers.available(now))
-
-    def _issue(self, model: Model, record: Release, releases: list[Release]) -> None:
-        releases.append(record)
-        self._adopt(model, record)
-
-    def _adopt(self, model: Model, record: Release) -> None:
-        model.conductor.adopt(record)
-        for ack in model.strays.known(record.generation):
-            model.workers.take(ack)
-        last = model.history[-1].generation if model.history else -1
-        if record.generation > last:
-            model.history = (*model.history, report.turn(record))[-HISTORY:]
-            model.told = True
-
-    def _escalate(self, model: Model, now: int) -> list[Alert]:
-        """The alerts about the release and its workers that begin or end; those that a predecessor may not
-        have ended, too.
-        """
-        standing = model.conductor.standing
-        due = [*escalation.conditions(standing, model.conductor.course), *model.forgeries.due(now)]
-        due += escalation.beside(standing, model.conductor.beside(now), now)
-        if standing is not None:
-            due += escalation.missing(standing, model.workers, model.conductor.case.patience, now)
-        over, model.resolves = model.resolves, []
-        if standing is not None and not model.taken_over:
-            over += escalation.overcome(standing, model.workers, model.conductor.case.patience, now)
-        model.taken_over = True
-        firing = {alert.alert_id for alert in due}
-        ended = model.escalation.end([alert for alert in over if alert.alert_id not in firing], now)
-        changed = ended + model.escalation.update(due, now)
-        model.told = model.told or bool(changed)
-        return changed
-
-    def _as_of(self, positions: Positions, commands: int | None) -> Positions:
-        if commands is None:
-            return positions
-        return {**positions, topics.COMMANDS.name: {self._partition: commands}}
-
-    def _handled(self, model: Model) -> int:
-        """Commands below this offset are done with."""
-        standing = model.conductor.standing
-        evidence = {} if standing is None else standing.release.evidence or {}
-        as_of = evidence.get("as_of", {}).get(topics.COMMANDS.name, {}).get(self._partition, 0)
-        return max(int(as_of), model.checkpoint.handled)
-
-    def _outdated(self, model: Model) -> bool:
-        """Whether an hour of click delays has been counted since the checkpoint."""
-        return model.delays.counted // HOUR > model.checkpoint.counted // HOUR and bool(model.delays.counts())
-
-    def _moved(self, model: Model, now: int, positions: Positions) -> bool:
-        """Whether a release runs, more of its inputs is known than its checkpoint says, and that is some
-        seconds old.
-        """
-        checkpoint, standing = model.checkpoint, model.conductor.standing
-        runs = standing is not None and (standing.runs or standing.release.shadow is not None)
-        return runs and now >= checkpoint.ts + PACE and checkpoint.as_of != positions
-
-    def _checkpoint(
-        self, model: Model, refusals: list[Refusal], now: int, positions: Positions
-    ) -> Checkpoint:
-        model.told = False
-        conductor = model.conductor
-        if conductor.standing is not None:
-            conductor.fold(now, self._clocks.horizon)
-        model.checkpoint = msgspec.structs.replace(
-            model.checkpoint,
-            ts=now,
-            refusals=(*model.checkpoint.refusals, *refusals)[-REFUSALS:],
-            delays={hour: dict(counts) for hour, counts in model.delays.hours.items()},
-            counted=model.delays.counted,
-            firing=model.escalation.firing,
-            course=conductor.course,
-            shadow=conductor.shadow,
-            beside=conductor.beside(now),
-            folded=conductor.case.keep(),
-            heard=dict(conductor.presence.versions),
-            unanswered=conductor.presence.unanswered,
-            settled=conductor.case.settled,
-            closed=self._clocks.closed(),
-            as_of={topic: dict(offsets) for topic, offsets in positions.items()},
-            history=model.history,
-            outlook=conductor.outlook(now),
-        )
-        return model.checkpoint
+        return Known(model.seen(), () if told else live, model.workers.available(now))
 
     def _model(self, name: str) -> Model:
         model = self._models.get(name)

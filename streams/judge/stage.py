@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
-import msgspec
 from confluent_kafka import KafkaException
 
 from schemas import signing, topics
@@ -26,7 +25,6 @@ from schemas.records import (
     Codec,
     CommandRecord,
     DeadLetter,
-    Pane,
     PaneRecord,
     PolicyRecord,
     problem,
@@ -37,14 +35,11 @@ from schemas.topics import Topic
 from streams.join.murmur import partitions as murmur
 from streams.judge import inheritance
 from streams.judge.check import check
-from streams.judge.core import Judge
-from streams.judge.facts import alerts, notes
-from streams.judge.facts.workers import LIVE
+from streams.judge.facts import alerts
+from streams.judge.post import INPUTS, Post
 from streams.judge.recovery import read_again
 from streams.judge.register import Register
 from streams.judge.releases.checkpoint import Checkpoint
-from streams.judge.releases.release import Positions
-from streams.judge.rules.sampled import SampledPartition
 from streams.judge.writer import Message, Writer
 from streams.letters import dead_letter
 from streams.log import Entry, Follower, patiently
@@ -56,62 +51,8 @@ log = logging.getLogger(__name__)
 
 Judged = TypeVar("Judged", CommandRecord, Ack)
 
-INPUTS = (topics.PANES, topics.COMMANDS, topics.ACKS)
-"""What releases are decided from."""
-MEMORY = 1_000
-"""Milliseconds between two times of forgetting."""
 SKEW = 600_000
 """By so much (ms) the clocks of two judges, and the broker's, may differ."""
-
-
-class Post:
-    """One partition number: its judge, where its inputs stand, and what is to be written."""
-
-    def __init__(
-        self,
-        partition: int,
-        timeline: Timeline,
-        profiles: Profiles,
-        assigned: Mapping[TopicPartition, Assigned],
-        dashboard: str,
-    ) -> None:
-        self.partition = partition
-        self.ends = {
-            place: standing.end
-            for place, standing in assigned.items()
-            if place.topic != topics.SAMPLES.name  # decisions wait for no samples, however many there are
-        }
-        self.note = notes.read(assigned.get(self.place(topics.PANES)))
-        self.judge = Judge(partition, timeline, self.note.floor, profiles, dashboard)
-        self.sampled = SampledPartition(timeline, assigned.get(self.place(topics.SAMPLES)))
-        self.writer: Writer | None = None
-        self.ready = False
-        self.caught_up = False
-        self.outbox: list[Alert | DeadLetter] = []
-        self.cut = any(
-            notes.cut(standing) for place, standing in assigned.items() if place.topic == topics.PANES.name
-        )
-        """The log of panes begins in the midst of what is needed."""
-        self.positions = {place: notes.first(standing) for place, standing in assigned.items()}
-        self.flushed = dict(self.positions)
-        self.panes: dict[int, int] = {}
-        """Pane start → the offset of the batch in which it first came."""
-        self.detected: dict[int, int] = {}
-        """Pane start → the wall time (ms) at which its first detection was written."""
-        self.acks: list[tuple[int, int]] = []
-        """The offset of each batch of acks, and its newest time."""
-        self.forgot = 0
-
-    def place(self, topic: Topic) -> TopicPartition:
-        """This number's partition of a topic."""
-        return TopicPartition(topic.name, self.partition)
-
-    def as_of(self, policies: int) -> Positions:
-        """Below which offsets the inputs are known, and `control.policies`."""
-        inputs = {topic.name for topic in INPUTS}
-        known = {place.topic: offset for place, offset in self.positions.items() if place.topic in inputs}
-        known[topics.POLICIES.name] = policies
-        return {topic: {str(self.partition): offset} for topic, offset in sorted(known.items())}
 
 
 class JudgeStage:
@@ -163,9 +104,7 @@ class JudgeStage:
             except ValueError as error:
                 self._letters += 1
                 post.outbox.append(dead_letter(self.name, partition, record, str(error), _now()))
-        if partition.topic == topics.ACKS.name:
-            post.acks.append((records[0].offset, max(record.timestamp for record in records)))
-        post.positions[partition] = records[-1].offset + 1
+        post.advance(partition, records)
 
     def held(self) -> Collection[TopicPartition]:
         """Nothing is ever held back."""
@@ -177,12 +116,9 @@ class JudgeStage:
             await self._prepare(post)
         self._follow()
         for post in list(self._posts.values()):
-            post.caught_up = post.caught_up or all(
-                place in readings and readings[place].position >= end for place, end in post.ends.items()
-            )
-            detections = self._detections(post, now) + _histories(post)
-            if not post.caught_up:
-                await self._write(post, detections)
+            aside = _aside(post, now)
+            if not post.catch_up(readings):
+                await self._write(post, aside)
                 continue
             reading = readings.get(post.place(topics.SAMPLES))
             if reading is not None:
@@ -220,39 +156,18 @@ class JudgeStage:
                     *(self._message(value) for value in outbox),
                     *(self._message(alert) for alert in decisions.alerts),
                     *(Message(topics.RULES, firing.key, firing) for firing in post.judge.firings()),
-                    *detections,
+                    *aside,
                 ],
             )
             for checkpoint in decisions.checkpoints:
                 post.judge.secure(checkpoint)
-            post.flushed = dict(post.positions)
-            if now >= post.forgot + MEMORY:
-                post.forgot = now
-                self._forget(post, now)
+            post.flush()
+            post.forget(now)
 
     def safe(self, partition: TopicPartition) -> Committed | None:
-        """None until the post has caught up: what its predecessor called safe still is."""
+        """What its post calls so."""
         post = self._posts.get(partition.partition)
-        if post is None or not post.caught_up:
-            return None
-        flushed = post.flushed[partition]
-        if partition.topic == topics.COMMANDS.name:
-            pending = post.judge.pending()
-            return Committed(flushed if pending is None else min(pending, flushed), "")
-        if partition.topic == topics.ACKS.name:
-            return Committed(min([offset for offset, _ in post.acks] + [flushed]), "")
-        if partition.topic == topics.SAMPLES.name:
-            return post.sampled.safe(flushed)
-        floor = post.judge.needed()
-        if floor is None:
-            return None
-        needed = [offset for start, offset in post.panes.items() if start >= floor]
-        relearns = post.judge.relearns()
-        since = [at for start, at in post.detected.items() if relearns is not None and start >= relearns]
-        note = notes.Note(
-            floor=max(floor, post.judge.floor), done=flushed, since=min(since, default=post.note.since)
-        )
-        return Committed(min([*needed, flushed]), msgspec.json.encode(note).decode())
+        return None if post is None else post.safe(partition)
 
     def vitals(self) -> dict[str, float]:
         """See `streams.health.VITALS`."""
@@ -286,15 +201,7 @@ class JudgeStage:
         elif partition.topic == topics.SAMPLES.name:
             post.outbox.extend(post.sampled.take(record, batch))
         else:
-            pane = self._pane_codec.decode(record.value)
-            alerts = post.judge.pane(pane, record.timestamp)
-            if isinstance(pane, Pane):
-                post.panes.setdefault(pane.start, batch)
-                if post.cut:
-                    post.cut = False
-                    post.judge.doubt(pane.end)
-            if record.offset >= post.note.done:
-                post.outbox.extend(alerts)
+            post.hear(self._pane_codec.decode(record.value), record, batch)
 
     async def _prepare(self, post: Post) -> None:
         """Takes the partition over, then reads what stands: in that order, so that no zombie can write after
@@ -311,8 +218,7 @@ class JudgeStage:
         for detection, at in await patiently(
             lambda: inheritance.detections(self._settings, post.partition, since)
         ):
-            post.judge.relearn(detection)
-            post.detected.setdefault(detection.start, at)
+            post.relearn(detection, at)
         for remembered in await patiently(lambda: inheritance.remembered(self._settings, post.partition)):
             post.judge.remember(remembered)
         for record in self._register.of(post.partition):
@@ -354,13 +260,6 @@ class JudgeStage:
                 said = True
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 10.0)
-
-    def _detections(self, post: Post, now: int) -> list[Message]:
-        """What the change detectors have seen. It waits for no decision, and no decision for it."""
-        found = post.judge.detections()
-        for detection in found:
-            post.detected.setdefault(detection.start, now)
-        return [Message(topics.DRIFT, detection.model, detection) for detection in found]
 
     def _follow(self) -> None:
         """What has come on the control topics since; does not wait."""
@@ -427,18 +326,6 @@ class JudgeStage:
             return Message(topics.ALERTS, value.model, linked)
         return Message(topics.DEAD_LETTERS, value.key or "", value)
 
-    def _forget(self, post: Post, now: int) -> None:
-        post.judge.forget(now)
-        floor = post.judge.needed()
-        if floor is not None:
-            post.panes = {start: offset for start, offset in post.panes.items() if start >= floor}
-        relearns = post.judge.relearns()
-        if relearns is not None:
-            post.detected = {start: at for start, at in post.detected.items() if start >= relearns}
-        since = post.judge.waiting_since()
-        needed = (now if since is None else since) - 2 * LIVE
-        post.acks = [(offset, newest) for offset, newest in post.acks if newest >= needed]
-
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
@@ -456,6 +343,11 @@ def _kept(checkpoint: Checkpoint) -> Message:
     return Message(topics.EVIDENCE, checkpoint.model, checkpoint)
 
 
-def _histories(post: Post) -> list[Message]:
-    """What rules have come to remember. It waits for no decision, and no decision for it."""
-    return [Message(topics.RULES, key, record) for key, record in post.judge.histories()]
+def _aside(post: Post, now: int) -> list[Message]:
+    """What the change detectors have seen, and what rules have come to remember. It waits for no decision,
+    and no decision for it.
+    """
+    return [
+        *(Message(topics.DRIFT, detection.model, detection) for detection in post.detections(now)),
+        *(Message(topics.RULES, key, record) for key, record in post.judge.histories()),
+    ]

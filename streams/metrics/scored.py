@@ -3,12 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+TENTHS = 10
+"""Bins of the reliability diagram, of equal width: the usual choice (Guo and others, "On Calibration of
+Modern Neural Networks", ICML 2017, use 15; ten are what people read).
+"""
+
 
 class Fraction(NamedTuple):
     """A statistic as a ratio; it has no value where the denominator is 0."""
 
     numerator: float
     denominator: float
+
+
+def tenth_of(score: float) -> int:
+    """The bin of a score in [0, 1] among ten of equal width, half-open but for the last: 0 to 9."""
+    return min(TENTHS - 1, int(score * TENTHS))
 
 
 def roc_auc(positives: Mapping[int, int], negatives: Mapping[int, int]) -> Fraction:

@@ -6,16 +6,13 @@ Both functions are compiled: the join calls them for every shown item.
 import numpy as np
 
 from streams.compiled import compiled
+from streams.metrics import scored
 
 PER_OCTAVE = 16
 """Bins of ROC-AUC each time that the odds double: within one, odds differ by less than a sixteenth."""
 
 _SHIFT = 19
 _EVEN = 127 * PER_OCTAVE
-TENTHS = 10
-"""Bins of the reliability diagram, of equal width: the usual choice (Guo and others, "On Calibration of
-Modern Neural Networks", ICML 2017, use 15; ten are what people read).
-"""
 
 
 @compiled
@@ -28,7 +25,4 @@ def bin_of(score: float) -> int:
     return int((odds.view(np.int32) >> _SHIFT) - _EVEN)
 
 
-@compiled
-def tenth_of(score: float) -> int:
-    """The bin of a score in [0, 1] among ten of equal width, half-open but for the last: 0 to 9."""
-    return min(TENTHS - 1, int(score * TENTHS))
+tenth_of = compiled(scored.tenth_of)

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from schemas import topics
 from schemas.topics import Topic
-from streams.stage import Assigned, Committed, Reading, Records, TopicPartition
+from streams.columns import Records
+from streams.stage import Assigned, Committed, Reading, TopicPartition
 
 
 class Passive:

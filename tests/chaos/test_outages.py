@@ -18,11 +18,12 @@ LATENESS = policies.Duration(20_000)
 
 
 @pytest.mark.timeout(240)
-def test_clickhouse_stopped_for_half_a_minute_and_a_broker_restart_change_no_final_pane(
-    tmp_path: Path, own_stack: LocalStack
+@pytest.mark.parametrize("away", [9.0, pytest.param(30.0, marks=pytest.mark.soak)])
+def test_clickhouse_stopped_and_a_broker_restart_in_the_midst_of_it_change_no_final_pane(
+    tmp_path: Path, own_stack: LocalStack, away: float
 ) -> None:
     settings = isolated(own_stack.settings)
-    assert outages(tmp_path, settings, own_stack, away=30.0) == []
+    assert outages(tmp_path, settings, own_stack, away) == []
 
 
 def outages(folder: Path, settings: Settings, stack: LocalStack, away: float) -> list[str]:

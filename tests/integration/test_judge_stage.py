@@ -165,7 +165,7 @@ def test_an_alert_that_fires_while_the_judge_is_killed_is_resolved_by_its_succes
     while not slow():
         bench.second({"v1": 0.1}, 500.0)
         time.sleep(1.0)
-    time.sleep(2.0)
+    bench.until_noted()
     judge.kill()
     judge.wait()
     bench.second({"v1": 0.1}, 500.0)

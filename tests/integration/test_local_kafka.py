@@ -9,7 +9,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from infra.local import kafka
 from infra.local.kafka import Kafka
-from infra.local.stack import LocalStack
+from infra.local.prepare import prepare
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
 
@@ -65,17 +65,37 @@ def test_a_topic_that_is_not_there_is_not_created_by_asking_for_it(settings: Set
     assert topic not in admin.list_topics(timeout=10).topics
 
 
-def test_data_and_port_outlive_stop_and_kill(own_stack: LocalStack) -> None:
-    brokers = own_stack.settings.kafka.brokers
-    create_topic(brokers, "kept")
-    produce(brokers, "kept", b"one")
-    own_stack.kafka.restart()
-    produce(brokers, "kept", b"two")
-    own_stack.kafka.kill()
-    assert not own_stack.kafka.running
-    own_stack.kafka.start()
-    produce(brokers, "kept", b"three")
-    assert consume(brokers, "kept", 3) == [b"one", b"two", b"three"]
+def test_data_and_port_outlive_stop_and_kill(tmp_path: Path) -> None:
+    broker = Kafka(tmp_path / "data", tmp_path / "log")
+    broker.start()
+    try:
+        create_topic(broker.brokers, "kept")
+        produce(broker.brokers, "kept", b"one")
+        broker.restart()
+        produce(broker.brokers, "kept", b"two")
+        broker.kill()
+        assert not broker.running
+        broker.start()
+        produce(broker.brokers, "kept", b"three")
+        assert consume(broker.brokers, "kept", 3) == [b"one", b"two", b"three"]
+    finally:
+        broker.stop()
+
+
+@pytest.mark.soak
+def test_without_what_setup_prepares_a_broker_starts_all_the_same_and_with_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "FORMATTED", tmp_path / "formatted")
+    monkeypatch.setattr(kafka, "CLASSES", tmp_path / "classes.jsa")
+    (tmp_path / "first").mkdir()
+    prepare(tmp_path / "first")
+    assert sorted(path.name for path in kafka.FORMATTED.iterdir()) == sorted(kafka.LOG)
+    assert kafka.CLASSES.exists()
+    broker = Kafka(tmp_path / "data", tmp_path / "log.later")
+    broker.start()
+    broker.stop()
+    assert "Error" not in (tmp_path / "log.later").read_text()
 
 
 def test_transactions_work_on_the_one_node(settings: Settings) -> None:
@@ -106,10 +126,8 @@ def test_no_jars_is_one_line_that_says_make_setup(tmp_path: Path, monkeypatch: p
 
 
 def test_a_broker_that_fails_to_start_says_why(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    broker = Kafka(data, tmp_path / "log")
-    broker.start()
-    broker.stop()
-    (data / "logs" / "meta.properties").write_text("version=1\ncluster.id=another\nnode.id=7\n")
+    logs = tmp_path / "data" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "meta.properties").write_text("version=1\ncluster.id=another\nnode.id=7\n")
     with pytest.raises(HeadgateError, match=r"^Kafka ended while starting: .*node id 7.*log\)$"):
-        broker.start()
+        Kafka(tmp_path / "data", tmp_path / "log").start()

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.settings import Settings
 from schemas.topics import FEEDBACK, PREDICTIONS, REQUESTS
-from streams.transport import MAX_BATCHES
+from streams.transport_thread import MAX_BATCHES
 from tests.integration.transport_world import (
     PARTITIONS,
     Stage,
@@ -99,7 +99,7 @@ def test_what_cannot_be_prepared_ends_the_process(own: Settings, start: Callable
 def test_a_topic_that_is_held_back_waits_while_others_flow_and_then_comes_whole(
     settings: Settings, tmp_path: Path, after: int
 ) -> None:
-    own = prepared(settings, liveness=2.0)
+    own = prepared(settings, liveness=4.0)  # on a machine with much else to do a commit may take seconds
     size, others = 100_000, 2_000
     for partition in range(PARTITIONS):
         produce(own, range(size), partition=partition, codec="lz4")
@@ -109,7 +109,7 @@ def test_a_topic_that_is_held_back_waits_while_others_flow_and_then_comes_whole(
         stage.until(lambda s: read_to_end(s, *range(PARTITIONS), topic=PREDICTIONS, end=others))
         stage.until(lambda s: bool(s.entries("held")))
         before, since = given(stage, REQUESTS), time.monotonic()
-        stage.until(lambda _: time.monotonic() - since > 2 * own.streams.liveness)
+        stage.until(lambda _: time.monotonic() - since > 1.5 * own.streams.liveness)
         assert given(stage, REQUESTS) == before < PARTITIONS * size
         waits = [of(stage.entries("held"), REQUESTS, partition)[-1] for partition in range(PARTITIONS)]
         assert sum(told["end"] - told["offset"] for told in waits) == PARTITIONS * size - before

@@ -64,7 +64,7 @@ class Stage:
             if dead or time.monotonic() > deadline:
                 state = f"ended with {self.process.returncode}" if dead else "is late"
                 pytest.fail(f"the stage {state}; its log:\n{self.log.read_text()}", pytrace=True)
-            time.sleep(0.02)
+            time.sleep(0.05)  # each look reads the whole journal
 
     def processed(self) -> int:
         """How many records it was given."""

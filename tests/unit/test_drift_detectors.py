@@ -7,6 +7,8 @@ import pytest
 from river.drift import ADWIN, PageHinkley
 
 from schemas.records import Detection
+from streams.judge.rules.changes import Adwin
+from streams.judge.rules.changes import PageHinkley as Page
 from streams.judge.rules.detectors import BLOCK, WARM_UP, Detectors, Series
 
 PANE = 10_000
@@ -39,6 +41,26 @@ def fired(detections: list[Detection], method: str) -> list[int]:
         for detection in detections
         if method in detection.changed.get("ctr", [])
     ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_adwin_and_page_hinkley_are_rivers_at_every_value_and_after_every_change(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    levels = np.repeat(chance.uniform(0.2, 0.8, 30), 100)
+    values = np.clip(chance.normal(levels, 0.08), 0, 1).tolist()
+    ours = (Adwin(0.002), Page(30, 0.5, 12.0))
+    rivers = (
+        ADWIN(delta=0.002, clock=1),  # type: ignore[no-untyped-call]
+        PageHinkley(min_instances=30, delta=0.5, threshold=12.0, alpha=1.0),
+    )
+    changes = [0, 0]
+    for value in values:
+        for place, scaled in enumerate((value, (value - 0.5) * 8)):
+            ours[place].update(scaled)
+            rivers[place].update(scaled)  # type: ignore[no-untyped-call]
+            assert ours[place].drift_detected == rivers[place].drift_detected
+            changes[place] += ours[place].drift_detected
+    assert min(changes) >= 10
 
 
 def test_they_are_rivers_on_deviations_from_the_first_panes() -> None:

@@ -176,3 +176,30 @@ def test_wherever_it_is_restarted_the_alerts_are_the_same(
     restarts = data.draw(st.sets(st.integers(1, len(panes) - 1), max_size=3))
     alone = run(Feed(*rules, length="1m"), sums, set())
     assert run(Feed(*rules, length="1m"), sums, restarts) == alone
+
+
+def test_a_successor_that_reads_older_panes_than_it_must_takes_no_reading_again() -> None:
+    """The offsets of a judge that is killed may be older than what it has written, and the sums that those
+    readings were taken from are forgotten.
+    """
+    feed = Feed({"metric": "ctr", "window": "10m", "baseline": {"of": "moving"}}, length="1m")
+    feed.panes([clicks(500)])
+    floor = feed.judge.needed()
+    for minute in range(300):
+        feed.panes([clicks(500 + 10 * (minute % 3))])
+        feed.write()
+    assert feed.restart(floor) > 600
+    assert told(feed.panes([clicks(300)] * 10)) == ["firing"]
+
+
+def test_of_what_has_been_forgotten_a_successor_says_that_it_does_not_know_it() -> None:
+    grid = Grid(10, 1, 0.0)
+    for step in range(3 * CHUNK):
+        grid.add(10 * step, [1.0])
+    grid.trim(10 * CHUNK)
+    grid.add(10 * 3 * CHUNK, [1.0])
+    successor = Grid(10, 1, 0.0)
+    for record in grid.news("m", "s", "about"):
+        successor.recall(record)
+    assert successor.known == grid.known == 10 * CHUNK
+    assert successor.total(10 * CHUNK, 20 * CHUNK) == [CHUNK]

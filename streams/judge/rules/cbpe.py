@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.records import Distribution
-from streams.metrics.scores import tenth_of
+from streams.metrics.scored import tenth_of
 from streams.metrics.tallies import Floats
 
 PAIRS = 100.0

@@ -1,21 +1,18 @@
-"""Change detectors over the metrics of final panes, one after the other: ADWIN and Page-Hinkley, as `river`
-has them. Never over events: a pane is one value.
+"""Change detectors over the metrics of final panes, one after the other: ADWIN and Page-Hinkley
+(`changes.py`). Never over events: a pane is one value.
 
 They know no scale of their own, so each value is first put as deviations from what the detector saw in the
 beginning. Everything is a function of the panes' own values in the order of their time: fed the same again,
 the same fires in the same panes.
-
-A. Bifet and R. Gavaldà, "Learning from Time-Changing Data with Adaptive Windowing", SIAM International
-Conference on Data Mining 2007. E. S. Page, "Continuous Inspection Schemes", Biometrika 41, 1954.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
-
-from river.drift import ADWIN, PageHinkley
+from functools import partial
+from typing import NamedTuple
 
 from schemas.records import Detection
+from streams.judge.rules.changes import Adwin, PageHinkley
 from streams.metrics import catalogue
 from streams.metrics.catalogue import Adds, Ratio
 from streams.metrics.detection import DETECTORS, WATCHED
@@ -35,26 +32,9 @@ any shift that is about once in half a million (D. Siegmund, "Sequential Analysi
 CONFIDENCE = 0.002
 """ADWIN's δ (river's default): it is asked at every pane."""
 
-
-class Method(Protocol):
-    """What is used of `river.base.DriftDetector`."""
-
-    @property
-    def drift_detected(self) -> bool: ...
-    def update(self, x: float) -> None: ...
-
-
-def _adwin() -> Method:
-    detector: Method = ADWIN(delta=CONFIDENCE, clock=1)  # type: ignore[no-untyped-call]
-    return detector
-
-
-def _page_hinkley() -> Method:
-    detector: Method = PageHinkley(min_instances=WARM_UP, delta=TOLERANCE, threshold=LIMIT, alpha=1.0)
-    return detector
-
-
-METHODS: Mapping[str, Callable[[], Method]] = dict(zip(DETECTORS, (_adwin, _page_hinkley), strict=True))
+METHODS: Mapping[str, Callable[[], Adwin | PageHinkley]] = dict(
+    zip(DETECTORS, (partial(Adwin, CONFIDENCE), partial(PageHinkley, WARM_UP, TOLERANCE, LIMIT)), strict=True)
+)
 
 
 class Scale(NamedTuple):

@@ -127,6 +127,11 @@ class Grid:
             found[low - start : high - start] = np.array(held).reshape(-1, self.width)
         return found
 
+    def says(self, time: int) -> bool:
+        """Whether there are numbers in the row of `time` (ms)."""
+        row = self.rows(time // self.step, time // self.step + 1)
+        return bool(np.isfinite(row).all())
+
     def total(self, start: int, end: int) -> list[float]:
         """The sum of the rows that begin from `start` to `end` (ms, half-open), by column."""
         last = self._first + len(self._values) // self.width
@@ -145,6 +150,7 @@ class Grid:
         new = before // self.step // CHUNK
         del self._values[: (new - old) * CHUNK * self.width]
         self._first = new * CHUNK
+        self.known = max(self.known, self._first * self.step)
         self._changed = {chunk for chunk in self._changed if chunk >= new}
         return range(old, new)
 

@@ -337,16 +337,17 @@ class Watch:
         return changed
 
     def _note(self, each: Asked, boundary: int, mature: int) -> None:
-        """Takes the readings that baselines ask for."""
+        """Takes the readings that baselines ask for. One that a predecessor has taken stands: the sums that
+        it was taken from may be forgotten, where its offsets are older than what it remembered.
+        """
         for readings in each.readings:
-            if boundary % readings.step:
+            grid = self.memory.grids.get(readings.series)
+            if boundary % readings.step or grid is None or grid.says(boundary):
                 continue
             look = each.impact if each.impact and each.impact.subject == readings.subject else each.looks[0]
             end = boundary - look.delay(mature)
             value = self._reader.value(readings.subject, end - readings.window, end).value
-            grid = self.memory.grids.get(readings.series)
-            if grid is not None:
-                grid.put(boundary, [nan if value is None else value])
+            grid.put(boundary, [nan if value is None else value])
 
     def _furnish(self, boundary: int) -> None:
         """Makes what the rules in force must remember, and drops the rest."""

@@ -3,8 +3,9 @@ from here.
 
 Read from `headgate.toml` in the working directory, then from `HEADGATE_KAFKA` (`host:port,…`),
 `HEADGATE_CLICKHOUSE` (`http://host:port`), `HEADGATE_KAFKA_PASSWORD`, `HEADGATE_CLICKHOUSE_PASSWORD`,
-`HEADGATE_HEALTH` and `HEADGATE_SERVING_HEALTH` (`host:port`, or `off`) and those of `receivers.VARIABLES`,
-the later the stronger. Not for what is measured or decided: that is a policy (`policies.py`).
+`HEADGATE_HEALTH` and `HEADGATE_SERVING_HEALTH` (`host:port`, or `off`), `HEADGATE_EXAMPLES_SECRET` and those
+of `receivers.VARIABLES`, the later the stronger. Not for what is measured or decided: that is a policy
+(`policies.py`).
 """
 
 import os
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from schemas import links, receivers
+from schemas import certificates, links, receivers
 from schemas.errors import HeadgateError
 from schemas.receivers import Notify
 
@@ -32,6 +33,9 @@ Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 PORTS = 65_536
 """Ports are below."""
+
+SHORTEST_SECRET = 16
+"""Characters of the secret that user ids are hashed with: there are few ids, and it alone hides which."""
 
 OFF = "off"
 """As an address of health checks: nowhere."""
@@ -89,7 +93,8 @@ class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return None
         context = ssl.create_default_context(cafile=self.ssl_ca or None)
         if self.ssl_certificate:
-            context.load_cert_chain(self.ssl_certificate, self.ssl_key or None, self.ssl_key_password or None)
+            # An empty password, not none: OpenSSL would ask for it on the terminal.
+            context.load_cert_chain(self.ssl_certificate, self.ssl_key or None, self.ssl_key_password)
         return context
 
     def aiokafka(self) -> dict[str, Any]:
@@ -142,7 +147,7 @@ class ClickHouse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many days ClickHouse keeps rows, counted from when they were written; 0 is for ever. `panes`: as
     the join makes them; `minutes` and `hours`: added up; the others as their topics. What else there is
-    (policies, releases, commands, silences, profiles) is kept.
+    (policies, releases, commands, silences, profiles) is kept. `examples`: sampled raw records.
     """
 
     panes_days: Days = 30
@@ -154,6 +159,7 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence_days: Days = 90
     alerts_days: Days = 730
     dead_letters_days: Days = 30
+    examples_days: Days = 7
 
 
 class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -198,7 +204,8 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `health`: where a worker answers health checks; `off` for nowhere. Of several on one machine each wants an
     address of its own. Whoever can reach it can read it: no secrets are told, but models, versions and rates.
-    `hang_s`: seconds after which one run of a model counts as hung, and the worker is started again.
+    `hang_s`: seconds after which one run of a model counts as hung, and the worker is started again;
+    `load_s`: the same for the loading of a version, compiling and warm-up included.
 
     How long requests may have waited (ms since their Kafka timestamp; 0: for ever) when their turn comes:
     those beyond `max_age_ms` are answered `timeout`, those beyond `shed_ms` `shed`; `shed_surface_ms` has
@@ -215,6 +222,7 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     health: str = "127.0.0.1:9420"
     hang_s: Seconds = 30.0
+    load_s: Seconds = 300.0
     max_age_ms: Bound = 0
     shed_ms: Bound = 0
     shed_surface_ms: dict[str, Bound] = {}
@@ -243,6 +251,14 @@ class Signing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     required: bool = True
 
 
+class Examples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether raw records are kept to be looked at, where policies ask for some. `secret`: the key that user
+    ids are hashed with (HMAC-SHA-256) before they are stored; without one no raw record is.
+    """
+
+    secret: str = ""
+
+
 class Grafana(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where people look. `url`: a link to a dashboard, in which {model}, {version}, {from} and {to} are
     filled in, as in `https://grafana/d/headgate?var-model={model}&from={from}&to={to}`; decisions and alerts
@@ -269,6 +285,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signing: Signing = Signing()
     notify: Notify = Notify()
     grafana: Grafana = Grafana()
+    examples: Examples = Examples()
 
     def environment(self) -> dict[str, str]:
         """The variables that hand these endpoints and their passwords to a child process; an empty password
@@ -280,6 +297,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "HEADGATE_CLICKHOUSE": self.clickhouse.url,
             "HEADGATE_CLICKHOUSE_PASSWORD": self.clickhouse.password,
             **{name: getattr(self.notify, field) for field, name in receivers.VARIABLES.items()},
+            "HEADGATE_EXAMPLES_SECRET": self.examples.secret,
             "HEADGATE_ALERTMANAGER": ",".join(self.notify.alertmanagers),
         }
 
@@ -288,7 +306,7 @@ def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Settings
     """Settings from `file` (the defaults where there is none) and the environment.
 
     Raises `HeadgateError` for a file that is not TOML, an unknown key, a wrong type, an endpoint that is not
-    one, or a certificate or key that is no file.
+    one, a certificate or key that is no file or none, or a secret that is too short.
     """
     settings = Settings()
     if file.exists():
@@ -308,8 +326,16 @@ def load(file: Path = FILE, environ: Mapping[str, str] = os.environ) -> Settings
     _check_health(serving.health, "HEADGATE_SERVING_HEALTH", "serving")
     notify = _override(settings.notify, environ, **receivers.VARIABLES)
     receivers.check(notify)
+    examples = _override(settings.examples, environ, secret="HEADGATE_EXAMPLES_SECRET")
+    _check_secret(examples.secret)
     return msgspec.structs.replace(
-        settings, kafka=kafka, clickhouse=clickhouse, streams=streams, serving=serving, notify=notify
+        settings,
+        kafka=kafka,
+        clickhouse=clickhouse,
+        streams=streams,
+        serving=serving,
+        notify=notify,
+        examples=examples,
     )
 
 
@@ -331,6 +357,14 @@ def _check_health(health: str, variable: str, section: str) -> None:
         raise HeadgateError(
             f"address of health checks: found {health!r}, expected host:port or {OFF}; "
             f"set {variable}, or health under [{section}] in headgate.toml"
+        )
+
+
+def _check_secret(secret: str) -> None:
+    if secret and len(secret) < SHORTEST_SECRET:
+        raise HeadgateError(
+            f"secret of user ids: found {len(secret)} characters, expected at least {SHORTEST_SECRET}; set "
+            "HEADGATE_EXAMPLES_SECRET, or secret under [examples] in headgate.toml (openssl rand -hex 32)"
         )
 
 
@@ -367,3 +401,6 @@ def _check(kafka: Kafka, clickhouse: ClickHouse) -> None:
             raise HeadgateError(
                 f"{setting} in headgate.toml: found no file {file!r}, expected one in PEM format"
             )
+    certificates.check_authorities("[kafka] ssl_ca", kafka.ssl_ca)
+    certificates.check_authorities("[clickhouse] ca", clickhouse.ca)
+    certificates.check_pair(kafka.ssl_certificate, kafka.ssl_key, kafka.ssl_key_password)

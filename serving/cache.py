@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 from itertools import count
+from threading import Lock
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -34,7 +35,7 @@ class Entry(NamedTuple):
 
 class Cache:
     """The scores of requests, `most` bytes of them in all, each for `seconds`; the least recently used go
-    first. `most` of 0 keeps nothing.
+    first. `most` of 0 keeps nothing. One thread may look up while another one keeps.
     """
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float]) -> None:
@@ -45,6 +46,7 @@ class Cache:
         self._bytes = 0
         self._numbers: WeakKeyDictionary[Runtime, int] = WeakKeyDictionary()
         self._next = count()
+        self._lock = Lock()
 
     @property
     def is_on(self) -> bool:
@@ -64,33 +66,36 @@ class Cache:
             value = bytes(given.get(name, b""))
             digest.update(len(value).to_bytes(8, "big"))
             digest.update(value)
-        number = self._numbers.get(runtime)
-        if number is None:
-            number = self._numbers[runtime] = next(self._next)
+        with self._lock:
+            number = self._numbers.get(runtime)
+            if number is None:
+                number = self._numbers[runtime] = next(self._next)
         return number, digest.digest()
 
     def get(self, key: Key) -> Scores | None:
         """The scores that are kept, in the order of the request's items."""
-        found = self._kept.get(key)
-        if found is None:
-            return None
-        if found.until <= self._clock():
-            self._drop(key)
-            return None
-        self._kept.move_to_end(key)
-        return found.scores
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None
+            if found.until <= self._clock():
+                self._drop(key)
+                return None
+            self._kept.move_to_end(key)
+            return found.scores
 
     def put(self, key: Key, scores: Scores) -> None:
         """Keeps a copy of `scores`, unless they alone are too large."""
-        if key in self._kept:
-            self._drop(key)
         size = scores.nbytes + OVERHEAD
-        if size > self._most:
-            return
-        self._kept[key] = Entry(scores.copy(), self._clock() + self._seconds)
-        self._bytes += size
-        while self._bytes > self._most:
-            self._drop(next(iter(self._kept)))
+        with self._lock:
+            if key in self._kept:
+                self._drop(key)
+            if size > self._most:
+                return
+            self._kept[key] = Entry(scores.copy(), self._clock() + self._seconds)
+            self._bytes += size
+            while self._bytes > self._most:
+                self._drop(next(iter(self._kept)))
 
     def _drop(self, key: Key) -> None:
         self._bytes -= self._kept.pop(key).scores.nbytes + OVERHEAD

@@ -12,12 +12,13 @@ A memfd of `SIZE` bytes: words of 64 bits in the machine's order, and the label.
 | 32-39 | bytes of the label |
 | 40-295 | the label, `model/version`, UTF-8 |
 | 296-303 | 1 once the worker serves |
-| 304-311 | bytes of the label of what is being loaded; 0: nothing is |
-| 312-567 | that label |
-| 568- | partition and offset of each request, a word each |
+| 304-311 | when what is being loaded began to be, in ns of the same clock; 0: nothing is |
+| 312-319 | bytes of its label |
+| 320-575 | that label |
+| 576- | partition and offset of each request, a word each |
 
-The worker alone writes, the supervisor alone reads: the first word while the worker lives, the rest when it
-has ended. Of a run the first word is written last, so what it speaks of is whole.
+The worker alone writes, the supervisor alone reads: the times while the worker lives, the rest when it has
+ended. Of a run and of a load the time is written last, so what it speaks of is whole.
 """
 
 import mmap
@@ -44,7 +45,8 @@ _HEADER = struct.Struct("qqqq")
 _LABEL = 8 + _HEADER.size
 _SERVES = _LABEL + LABEL
 _LOAD = _SERVES + 8
-_PLACES = _LOAD + 8 + LABEL
+_LOAD_LABEL = _LOAD + 16
+_PLACES = _LOAD_LABEL + LABEL
 SIZE = _PLACES + 16 * MOST
 
 
@@ -108,13 +110,18 @@ class Flight:
         """A version (`model/version`) is being loaded from now on; none where that is empty."""
         name = label.encode()[:LABEL]
         self._words[_LOAD // 8] = 0
-        self._bytes[_LOAD + 8 : _LOAD + 8 + len(name)] = name
-        self._words[_LOAD // 8] = len(name)
+        self._bytes[_LOAD_LABEL : _LOAD_LABEL + len(name)] = name
+        self._words[_LOAD // 8 + 1] = len(name)
+        self._words[_LOAD // 8] = time.monotonic_ns() if name else 0
 
     def loads(self) -> str:
         """What is being loaded; empty where nothing is."""
-        length = min(max(self._words[_LOAD // 8], 0), LABEL)
-        return self._bytes[_LOAD + 8 : _LOAD + 8 + length].decode(errors="replace")
+        length = min(max(self._words[_LOAD // 8 + 1], 0), LABEL) if self.loads_since() else 0
+        return self._bytes[_LOAD_LABEL : _LOAD_LABEL + length].decode(errors="replace")
+
+    def loads_since(self) -> int:
+        """When the load at hand began (monotonic ns); 0 where nothing is being loaded."""
+        return self._words[_LOAD // 8]
 
     def begin(self, label: str, arm: Arm, places: Sequence[Place]) -> None:
         """`places`, `MOST` at most, run from now on; instead of those before."""

@@ -60,11 +60,7 @@ def _tensor(name: str, raw: Raw, declared: Input, count: int) -> npt.NDArray[Any
             f"inputs.{name}: found {depth} levels of brackets, expected {_expected(declared, count)}"
         )
     try:
-        values = _DECODERS[dtype.kind][depth].decode(text)
-        with np.errstate(
-            over="ignore"
-        ):  # what does not fit into 32 bits becomes infinite, and is refused below
-            array = np.array(values, dtype)
+        array = _array(_DECODERS[dtype.kind][depth].decode(text), dtype)
     except (msgspec.DecodeError, OverflowError) as error:
         raise InputError(f"inputs.{name}: {error}; expected {dtype.name}") from error
     except ValueError as error:
@@ -74,6 +70,13 @@ def _tensor(name: str, raw: Raw, declared: Input, count: int) -> npt.NDArray[Any
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"inputs.{name}: found a number beyond {dtype.name}, expected finite ones")
     return _fit(name, array, declared, count)
+
+
+def _array(values: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    if dtype.kind != "f":
+        return np.array(values, dtype)
+    with np.errstate(over="ignore"):  # what does not fit into 32 bits becomes infinite, and is refused
+        return np.array(values, dtype)
 
 
 def _fit(name: str, array: npt.NDArray[Any], declared: Input, count: int) -> npt.NDArray[Any]:

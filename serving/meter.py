@@ -1,11 +1,13 @@
 """What a worker counts while it answers: batches, answers, times. `exposition.py` shows it to Prometheus.
 
-Counting is a dictionary entry and a bisection, about a microsecond, for it happens with every answer. One
-thread counts; others may read at any time, and see each number as it is then.
+Counting is a dictionary entry and a bisection, about a microsecond, for it happens with every answer. Runs,
+answers and the rest are counted in a thread each; others may read at any time, and see each number as it is
+then.
 """
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
+from threading import Lock
 from typing import Generic, NamedTuple, TypeVar
 
 from schemas.records import Prediction
@@ -99,6 +101,7 @@ class Meter:
         self.in_flight = 0
         """Requests that are read and not answered yet: a gauge, the worker sets it."""
         self._versions: dict[str, dict[str, None]] = {}
+        self._lock = Lock()
 
     def ran(self, model: str, version: str, requests: int, rows: int, seconds: float) -> None:
         """One run of a version is over, successful or not: so many requests, and rows of all of them."""
@@ -137,14 +140,14 @@ class Meter:
         """Forgets the oldest of too many versions: counters that stay for ever would grow with every
         release."""
         known = self._versions.get(model)
-        if known is None:
-            known = self._versions[model] = {}
-        if version in known:
+        if known is not None and version in known:
             return
-        known[version] = None
-        if len(known) > MOST_VERSIONS:
-            oldest = next(iter(known))
-            del known[oldest]
-            self.infer.forget((model, oldest))
-            for key in [key for key in self.answers if (key.model, key.version) == (model, oldest)]:
-                del self.answers[key]
+        with self._lock:
+            known = self._versions.setdefault(model, {})
+            known[version] = None
+            if len(known) > MOST_VERSIONS:
+                oldest = next(iter(known))
+                del known[oldest]
+                self.infer.forget((model, oldest))
+                for key in [key for key in dict(self.answers) if (key.model, key.version) == (model, oldest)]:
+                    self.answers.pop(key, None)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from serving.fitness import Fitness
 from serving.flight import Aboard, Flight
 from serving.loads import Loads
 from serving.post import MENDABLE, PATIENCE, Post, log_to_stderr, post
-from serving.repository import Repository
+from serving.repository import Fingerprint, Repository
 from serving.suspects import Suspects
 from streams.backoff import HEALTHY, Backoff
 
@@ -37,6 +37,13 @@ IN_ORDER = (0, -signal.SIGTERM)
 
 GLANCE = 1.0
 """Seconds at most between two looks at whether the worker hangs."""
+
+TUNABLES = "GLIBC_TUNABLES"
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""Has the worker's C library ask for huge pages where it takes much memory at once: a version's weights come
+and go in a tenth of the page faults, in a third of the processor time. Only glibc can be told so, and only as
+a process begins. https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html
+"""
 
 
 def serve(settings: Settings, models: Path, only: Sequence[str] = (), threads: int = 1) -> int:
@@ -61,9 +68,18 @@ def serve(settings: Settings, models: Path, only: Sequence[str] = (), threads: i
             signal.signal(number, handler)
 
 
+class Limit(NamedTuple):
+    """What may take so many seconds; `since`: when it began (monotonic ns), 0 where it does not go on. `end`:
+    what is said of a worker that was ended for it."""
+
+    since: Callable[[], int]
+    seconds: float
+    end: str
+
+
 class Life(NamedTuple):
     """How a worker's process ended: exit status or minus a signal, in words, and after how many seconds; what
-    ran then, what was being loaded, and whether it had come to serve."""
+    ran then, what was being loaded, and whether it had come to serve. `overdue`: what it was ended for."""
 
     status: int
     end: str
@@ -71,6 +87,7 @@ class Life(NamedTuple):
     aboard: Aboard | None
     load: str
     served: bool
+    overdue: Limit | None = None
 
 
 class Supervisor:
@@ -78,8 +95,10 @@ class Supervisor:
 
     def __init__(self, assigned: Post) -> None:
         self._post = assigned
-        self._hang = assigned.settings.serving.hang_s
-        self._flight = Flight.shared()
+        self._flight = flight = Flight.shared()
+        hang, load = assigned.settings.serving.hang_s, assigned.settings.serving.load_s
+        self._run_limit = Limit(flight.since, hang, f"no result within {hang:g} s")
+        self._load_limit = Limit(flight.loads_since, load, f"not loaded within {load:g} s")
         self._suspects = Suspects()
         self._loads = Loads()
         self._fitness = Fitness()
@@ -117,17 +136,18 @@ class Supervisor:
         flight.clear()
         started = time.monotonic()
         process = self._start()
-        hung = self._watch(process)
+        overdue = self._watch(process)
         status = process.wait()
-        end = f"no result within {self._hang:g} s" if hung else _in_words(status)
+        end = _in_words(status) if overdue is None else overdue.end
         lived = time.monotonic() - started
-        return Life(status, end, lived, flight.aboard(), flight.loads(), flight.serves)
+        return Life(status, end, lived, flight.aboard(), flight.loads(), flight.serves, overdue)
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-m", "serving.worker"],
             stdin=subprocess.PIPE,
             pass_fds=[self._flight.descriptor],
+            env={**os.environ, TUNABLES: ":".join(filter(None, (HUGE_PAGES, os.environ.get(TUNABLES))))},
             start_new_session=True,  # Ctrl-C in a terminal is for us, and we pass it on
         )
         told = msgspec.structs.replace(
@@ -144,32 +164,35 @@ class Supervisor:
             stdin.write(msgspec.json.encode(told))
         return process
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> bool:
+    def _watch(self, process: subprocess.Popen[bytes]) -> Limit | None:
         """Waits until the process ends, and ends it where it hangs, or does not end in time when it is told
-        to. Answers whether it hung."""
+        to. Answers what it was ended for, where it hung."""
+        limits = (self._run_limit, self._load_limit)
+        glance = 1000 * min(GLANCE, *(limit.seconds / 4 for limit in limits))
         gone = os.pidfd_open(process.pid)
         poll = select.poll()
         poll.register(gone, select.POLLIN)
         poll.register(self._told, select.POLLIN)
         deadline = None
-        seen = 0
+        seen = [0 for _ in limits]
         try:
             while True:
-                ready = {descriptor for descriptor, _ in poll.poll(1000 * min(GLANCE, self._hang / 4))}
+                ready = {descriptor for descriptor, _ in poll.poll(glance)}
                 if gone in ready:
-                    return False
+                    return None
                 if self._told in ready:
                     poll.unregister(self._told)
                     process.terminate()
                     deadline = time.monotonic() + PATIENCE
                 if deadline is not None and time.monotonic() > deadline:
                     process.kill()
-                    return False
-                since = self._flight.since()
-                if since and since == seen and time.monotonic_ns() - since > self._hang * 1e9:
-                    process.kill()
-                    return True
-                seen = since
+                    return None
+                began = [limit.since() for limit in limits]
+                for limit, since, before in zip(limits, began, seen, strict=True):
+                    if since and since == before and time.monotonic_ns() - since > limit.seconds * 1e9:
+                        process.kill()
+                        return limit
+                seen = began
         finally:
             os.close(gone)
 
@@ -178,12 +201,13 @@ class Supervisor:
         it."""
         if life.served:
             self._loads.forget_first_tries()
-        if life.aboard is not None:
+        if life.overdue is self._load_limit and life.load:  # whatever ran meanwhile has no part in it
+            self._loads.condemn(life.load, self._files(life.load), life.end)
+            log.error("the worker was ended (%s: %s); it starts again without it", life.load, life.end)
+        elif life.aboard is not None:
             self._suspect(life, life.aboard)
         elif life.load:
-            model, _, version = life.load.partition("/")
-            files = Repository(Path(self._post.models)).fingerprint(model, version)
-            self._loads.add(life.load, files, life.end)
+            self._loads.add(life.load, self._files(life.load), life.end)
             log.error("the worker died (%s) while it loaded %s; it starts again", life.end, life.load)
         else:
             pause = self._backoff.pause(HEALTHY if life.served else life.lived)
@@ -194,6 +218,10 @@ class Supervisor:
                 pause,
             )
             select.select([self._told], [], [], pause)
+
+    def _files(self, label: str) -> Fingerprint:
+        model, _, version = label.partition("/")
+        return Repository(Path(self._post.models)).fingerprint(model, version)
 
     def _suspect(self, life: Life, aboard: Aboard) -> None:
         guilty = self._suspects.add(aboard, life.end)

@@ -1,9 +1,10 @@
 """A serving worker's process: requests from Kafka, batch by batch through ONNX Runtime, predictions back to
 Kafka. Started by `supervisor.py`, as `python -m serving.worker`.
 
-Three threads: this one batches and answers, `control.py`'s follows releases, and one loads versions. Between
-them there is one pointer a model. What is lost by a crash is nothing: answers are with the broker before the
-offsets of their requests are committed.
+Five threads: this one takes requests and reads them, two run them and hand the answers over (`pipeline.py`),
+`control.py`'s follows releases, and one loads versions; between those and these there is one pointer a model.
+What is lost by a crash is nothing: answers are with the broker before the offsets of their requests are
+committed, and only this thread commits.
 """
 
 import faulthandler
@@ -12,21 +13,21 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Message
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from schemas import topics
 from schemas.errors import HeadgateError
-from schemas.records import ENCODER, DeadLetter, Prediction
+from schemas.records import DeadLetter, Prediction
 from schemas.settings import Settings
 from serving import batcher
 from serving.control import Control
-from serving.engine import Engine, Job
+from serving.delivery import Delivery
+from serving.engine import Engine, Job, Leg, Ran
 from serving.exposition import Exposition
 from serving.fitness import Fitness
 from serving.flight import Flight
@@ -36,6 +37,7 @@ from serving.intake import Intake
 from serving.loads import Guard, Loads
 from serving.meter import Meter
 from serving.outage import Outage
+from serving.pipeline import Pipeline
 from serving.post import MENDABLE, PATIENCE, Post, log_to_stderr
 from serving.repository import Repository
 from serving.requests import Others, Reader
@@ -44,7 +46,6 @@ from serving.suspects import Suspects
 from serving.usage import Sampler
 from streams import lifeline, probes
 from streams.garbage import Garbage
-from streams.log import Output
 
 log = logging.getLogger("headgate.serving")
 
@@ -53,8 +54,9 @@ GROUP = "headgate-serving"
 SETTLE = 0.5
 """Seconds between commits: what may be answered twice after a crash."""
 
-FLUSH = 1.0
-"""Seconds that one wait for the broker may take; a signal is heard after that."""
+AHEAD = 1
+"""Batches on their way (and settling) while another one is collected and read: with it one runs and one
+waits for its run."""
 
 FAREWELL = 10.0
 """Seconds that a worker which is told to stop waits for the broker to take its last answers."""
@@ -95,6 +97,13 @@ def main() -> int:
     return 0
 
 
+class Flown(NamedTuple):
+    """What came of a leg: answers that needed no run, and what ran; one, but for a release that changed."""
+
+    answers: Sequence[Prediction]
+    legs: Sequence[Ran]
+
+
 class Worker:
     """One worker at its `post`, from the first release read to the last offset committed; `stop` ends it."""
 
@@ -105,8 +114,6 @@ class Worker:
         self._stop = stop
         self._group = group_of(settings, post.only)
         self._outage = Outage(settings.kafka.brokers)
-        self._refused: deque[bytes] = deque()
-        self._output = Output(settings, self._refuse)
         flight = Flight(post.flight)
         repository = Repository(Path(post.models))
         self._control = Control(
@@ -131,13 +138,14 @@ class Worker:
             Fitness(post.unfit),
             self._meter,
         )
+        self._delivery = Delivery(settings, self._meter, self._outage)
+        self._pipeline = Pipeline(self._run, self._deliver)
         self._gpus = Gpus()
         self._health = Health(
             flight, self._control, self._outage, settings.kafka.brokers, settings.serving.hang_s
         )
         self._reader = Reader(clock, self._control.serves)
         self._is_ready = False
-        self._undelivered = False
         self._next_settle = 0.0
 
     def run(self) -> None:
@@ -163,105 +171,86 @@ class Worker:
         garbage = Garbage()  # a full pass over all modules takes longer than a small model's run
         while not self._stop.is_set():
             self._health.turns(intake.partitions)
+            self._pipeline.land(AHEAD)
+            if self._delivery.undelivered:
+                self._again(intake)
             most, wait_ms = self._control.limits()
-            messages = batcher.collect(intake.consume, most, wait_ms / 1000, IDLE, _age)
+            messages = batcher.collect(
+                intake.consume, most, wait_ms / 1000, IDLE, _age, lambda: self._pipeline.busy
+            )
             if messages:
-                self._answer(messages)
-                intake.answered(messages)
+                self._answer(messages, intake)
             if time.monotonic() >= self._next_settle:
                 self._next_settle = time.monotonic() + SETTLE
                 garbage.collect(time.monotonic())
-                if self._settle():
-                    intake.commit()
-                elif self._undelivered and intake.rewind():
-                    self._undelivered = False
+                self._pipeline.follow(
+                    self._delivery.settle, lambda settled: intake.commit() if settled else None
+                )
 
-    def _answer(self, messages: Sequence[Message]) -> None:
-        self._meter.in_flight = len(messages)
+    def _answer(self, messages: Sequence[Message], intake: Intake) -> None:
+        """Puts a batch on its way."""
+        self._meter.in_flight += len(messages)
         jobs: list[Job] = []
+        letters: list[DeadLetter] = []
         for message in messages:
             found = self._reader.read(message)
             if isinstance(found, Job):
                 jobs.append(found)
             elif isinstance(found, DeadLetter):
                 self._meter.died()
-                self._output.send(topics.DEAD_LETTERS, found.key, ENCODER.encode(found))
+                letters.append(found)
             elif isinstance(found, Others):
                 self._meter.left_alone(found.model)
         asked = {job.request.model for job in jobs}
         states = {model: self._control.state(model) for model in asked}
         policies = {model: self._control.policy(model) for model in asked}
-        for prediction in self._engine.answer(jobs, states, policies):
-            self._send(prediction)
-        self._meter.in_flight = 0
+        plan = self._engine.plan(jobs, states, policies)
 
-    def _send(self, prediction: Prediction) -> None:
-        """Hands an answer over; where it is too large for a record, an error instead. What is too large even
-        so, for its request_id is, stays unanswered."""
-        value = ENCODER.encode(prediction)
-        if self._fits(prediction.request_id, value):
-            self._meter.answered(prediction)
-            return
-        instead = _too_large(prediction, len(value))
-        self._meter.answered(instead)
-        if not self._fits(instead.request_id, ENCODER.encode(instead)):
-            log.error("a request of %s stays unanswered: no answer to it fits a record", prediction.model)
+        def at_once() -> None:
+            self._delivery.bury(letters)
+            self._delivery.send_all(plan.answers)
 
-    def _fits(self, request_id: str, value: bytes) -> bool:
-        """Queues an answer, unless the client refuses it as too large."""
-        try:
-            self._output.send(topics.PREDICTIONS, request_id, value)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
-                raise
-            return False
-        return True
+        def answered() -> None:
+            intake.answered(messages)
+            self._meter.in_flight -= len(messages)
 
-    def _refuse(self, message: Message) -> None:
-        """The broker takes no record, or no batch of records, of this size. Called from within `_output`, in
-        any thread."""
-        value = message.value()
-        if message.topic() == topics.PREDICTIONS.full_name(self._settings.topics) and value is not None:
-            self._refused.append(value)
-        else:
-            log.error("%s: the broker takes no record of %d bytes", message.topic(), len(value or b""))
+        if letters or plan.answers:
+            self._pipeline.follow(at_once, lambda _: None)
+        self._pipeline.put(plan.legs, answered)
+
+    def _run(self, leg: Leg) -> Flown:
+        """A leg's turn, under the release that is in force by now. In the pipeline's first thread."""
+        model = leg.run.runtime.model
+        plan = self._engine.renew(leg, self._control.state(model), self._control.policy(model))
+        return Flown(plan.answers, [self._engine.run(one) for one in plan.legs])
+
+    def _deliver(self, flown: Flown) -> None:
+        """In its second."""
+        self._delivery.send_all(flown.answers)
+        for ran in flown.legs:
+            self._delivery.send_all(self._engine.answers(ran))
+
+    def _again(self, intake: Intake) -> None:
+        """Answers did not arrive: takes their requests once more, if it can. What is on its way comes down
+        first, for it may be among them."""
+        self._pipeline.land(0)
+        if intake.rewind():
+            self._delivery.begin_anew()
 
     def _settle(self) -> bool:
-        """Waits until the broker has all answers so far. False: it has not yet, or (`undelivered`, until the
-        next rewind) never will."""
-        try:
-            self._output.flush(FLUSH)
-            while self._refused:
-                self._send_alone(self._refused[0])
-                self._refused.popleft()
-        except KafkaException as error:
-            reason = error.args[0]
-            if reason.code() == KafkaError._TIMED_OUT:
-                return False
-            if not self._outage:
-                log.error("answers not delivered (%s): their requests are answered again", reason.str())
-            self._undelivered = True
-        return not self._undelivered
-
-    def _send_alone(self, value: bytes) -> None:
-        """Sends an answer once more that the broker refused: perhaps only the batch that it was in was too
-        large. Where it is not, an error instead."""
-        prediction = msgspec.json.decode(value, type=Prediction)
-        waiting = len(self._refused)
-        for answer in (value, ENCODER.encode(_too_large(prediction, len(value)))):
-            self._output.send(topics.PREDICTIONS, prediction.request_id, answer)
-            self._output.flush(FLUSH)
-            if len(self._refused) == waiting:
-                return
-            self._refused.pop()
-        log.error("a request of %s stays unanswered: the broker takes no answer to it", prediction.model)
+        """Waits until all that was taken is answered, and says whether the broker has the answers."""
+        found: list[bool] = []
+        self._pipeline.follow(self._delivery.settle, found.append)
+        self._pipeline.land(0)
+        return found == [True]
 
     def _part(self, intake: Intake) -> None:
         """The last answers out, their offsets committed, the group left."""
         deadline = time.monotonic() + FAREWELL
-        while not (self._settle() or self._undelivered) and time.monotonic() < deadline:
+        while not (self._settle() or self._delivery.undelivered) and time.monotonic() < deadline:
             pass
         intake.close()
+        self._pipeline.close()
 
     def _announce(self, partitions: Sequence[int]) -> None:
         """One line, once requests come in."""
@@ -283,14 +272,6 @@ def _age(message: Message) -> float:
     """Seconds since a message's Kafka timestamp."""
     kind, timestamp = message.timestamp()
     return 0.0 if kind == TIMESTAMP_NOT_AVAILABLE else (clock() - timestamp) / 1000
-
-
-def _too_large(prediction: Prediction, size: int) -> Prediction:
-    """The answer instead of one of `size` bytes that fits no record."""
-    reason = f"the answer has {size} bytes, more than a record may have: ask for fewer items"
-    return msgspec.structs.replace(
-        prediction, status="error", error=reason, items=None, scores=None, shown=None, propensities=None
-    )
 
 
 if __name__ == "__main__":

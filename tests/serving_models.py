@@ -78,14 +78,18 @@ name = "score"
 
 LOWEST = -(2**63)
 
+HOURS = 10**12
+"""Turns of the loop."""
+
 
 def add_touchy_version(
-    repository: Path, version: str, model: str = MODEL, less: int = 7, constant: int = 0
+    repository: Path, version: str, model: str = MODEL, less: int = 7, constant: int = 0, more: int = 0
 ) -> Path:
-    """A version that answers `(item + constant) / (divisor - less)`, whole numbers, after `turns` turns of a
-    loop that does nothing. ONNX Runtime checks for a division by zero; on x86 `LOWEST` / -1 ends its process
-    with SIGFPE. So `inputs` of `crash` crash it, and those of `hang` take hours; with `less` 1 and `constant`
-    `LOWEST` zeros do, with which a version is warmed up. Inputs: all int64 [n, 1].
+    """A version that answers `(item + constant) / (divisor - less)`, whole numbers, after `turns + more`
+    turns of a loop that does nothing. ONNX Runtime checks for a division by zero; on x86 `LOWEST` / -1 ends
+    its process with SIGFPE. So `inputs` of `crash` crash it, and those of `hang` take hours; zeros, with
+    which a version is warmed up, do the one with `less` 1 and `constant` `LOWEST`, the other with `more`
+    `HOURS`. Inputs: all int64 [n, 1].
     """
     column: list[str | int | None] = ["n", 1]
     int64 = TensorProto.INT64
@@ -107,7 +111,8 @@ def add_touchy_version(
             helper.make_node("Add", ["item", "constant"], ["dividend"]),
             helper.make_node("Sub", ["divisor", "less"], ["by"]),
             helper.make_node("Div", ["dividend", "by"], ["quotient"]),
-            helper.make_node("ReduceMax", ["turns"], ["trips"], keepdims=0),
+            helper.make_node("ReduceMax", ["turns"], ["asked"], keepdims=0),
+            helper.make_node("Add", ["asked", "more"], ["trips"]),
             helper.make_node("Loop", ["trips", "", "quotient"], ["looped"], body=body),
             helper.make_node("Cast", ["looped"], ["score"], to=TensorProto.FLOAT),
         ],
@@ -117,7 +122,8 @@ def add_touchy_version(
         [
             numpy_helper.from_array(np.array([[number]], np.int64), name)
             for name, number in (("less", less), ("constant", constant), ("nothing", 0))
-        ],
+        ]
+        + [numpy_helper.from_array(np.array(more, np.int64), "more")],
     )
     folder = repository / model / version
     folder.mkdir(parents=True)
@@ -139,7 +145,7 @@ def crash() -> dict[str, object]:
 
 def hang() -> dict[str, object]:
     """`inputs` of three items whose run takes hours."""
-    return touchy([1, 2, 3], turns=10**12)
+    return touchy([1, 2, 3], turns=HOURS)
 
 
 def manifest(version: str, batch: Mapping[str, float] | None = None, model: str = MODEL) -> str:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
+import psutil
+
+from tests.bench import processes
 from tests.bench.serving_core import bare_session, feed, here
 from tests.bench.serving_load import Answer, Traffic, added, percentile, rate
 from tests.bench.serving_nets import Net
@@ -16,24 +19,35 @@ from tests.bench.serving_world import World, interpreter
 BARE = 5.0
 """Seconds that the bare loop runs."""
 LOAD = 0.6
-"""Of the rate that a backlog is worked off at."""
+"""Of the rate that a worker reaches."""
 WARM = 2.0
 """Seconds at the beginning that are not counted."""
 
 
 class Throughput(NamedTuple):
     """Requests a second from a backlog, of the bare loop over the batches that the worker made, how many
-    requests those had on average, and the share of its time in which the worker ran the model."""
+    requests those had on average, the share of its time in which the worker ran the model, and how long a run
+    takes (ms, mean) in the worker, which has the broker beside it, and in the bare loop."""
 
     net: str
     worker: float
     bare: float
     batch: float
     inferring: float
+    run_ms: float
+    bare_run_ms: float
 
     @property
     def share(self) -> float:
         return self.worker / self.bare
+
+
+class Cores(NamedTuple):
+    """Processors that each keeps busy."""
+
+    worker: float
+    broker: float
+    generator: float
 
 
 class Latency(NamedTuple):
@@ -41,6 +55,7 @@ class Latency(NamedTuple):
 
     net: str
     rate: float
+    cores: Cores
     p50: float
     p99: float
     infer_p50: float
@@ -76,27 +91,51 @@ def throughput(world: World, net: Net, requests: int) -> Throughput:
     for answer, (_, value) in zip(answers, backlog, strict=True):
         batches[answer.started, answer.prediction.infer_ms].append(value)
     groups = list(batches.values())
+    bare = _bare(world, net, groups)
     runs = {(answer.started, answer.ended) for answer in answers}
     lasted = max(end for _, end in runs) - min(start for start, _ in runs)
+    running = sum(end - start for start, end in runs)
+    size = len(answers) / len(groups)
     return Throughput(
-        net.title,
-        rate(answers),
-        _bare(world, net, groups),
-        len(answers) / len(groups),
-        sum(end - start for start, end in runs) / lasted,
+        net.title, rate(answers), bare, size, running / lasted, running / len(groups), size / bare * 1000
     )
 
 
-def latency(world: World, net: Net, saturated: float, seconds: float) -> Latency:
-    """At `LOAD` of the rate `saturated`."""
-    pace = LOAD * saturated
+def beside(world: World, net: Net, alone: float, seconds: float) -> float:
+    """Requests a second that a worker answers from a backlog while more are being written, at `LOAD` of the
+    rate `alone` that it reaches from a backlog with nobody writing: what it can do where the generator of
+    that load has its share of the processors, and the broker more work."""
+    pace = LOAD * alone
+    traffic = Traffic(world.settings)
+    backlog, coming = (traffic.requests(net, int(rate * seconds)) for rate in (alone, pace))
+    world.release(net.name, net.versions[0])
+    traffic.write(backlog)
+    with world.worker():
+        traffic.await_written(len(backlog) // 10)
+        began = time.time() * 1000
+        for _ in traffic.pace(coming, pace):
+            pass
+        ended = time.time() * 1000
+        answers = traffic.collect([*backlog, *coming])
+    traffic.close()
+    _must_be_ok(answers)
+    return sum(began <= answer.written < ended for answer in answers) / (ended - began) * 1000
+
+
+def latency(world: World, net: Net, reached: float, seconds: float) -> Latency:
+    """At `LOAD` of the rate `reached`."""
+    pace = LOAD * reached
     traffic = Traffic(world.settings)
     generation, _ = world.release(net.name, net.versions[0])
-    with world.worker():
+    with world.worker() as worker:
         world.await_ack(net.name, generation)
         warm, counted = traffic.requests(net, int(WARM * pace)), traffic.requests(net, int(seconds * pace))
-        for _ in traffic.pace([*warm, *counted], pace):
+        for _ in traffic.pace(warm, pace):
             pass
+        before = _spent(worker)
+        for _ in traffic.pace(counted, pace):
+            pass
+        cores = Cores(*(late - early for late, early in zip(_spent(worker), before, strict=True)))
         traffic.collect(warm)
         answers = traffic.collect(counted)
     traffic.close()
@@ -106,6 +145,7 @@ def latency(world: World, net: Net, saturated: float, seconds: float) -> Latency
     return Latency(
         net.title,
         pace,
+        Cores(*(spent / (len(counted) / pace) for spent in cores)),
         percentile(whole, 50),
         percentile(whole, 99),
         percentile([answer.prediction.infer_ms or 0.0 for answer in answers], 50),
@@ -133,6 +173,12 @@ def start(world: World, net: Net, rounds: int) -> Start:
     begins, loads, answers = (median(column) / 1000 for column in zip(*times, strict=True))
     imports = median(interpreter("import serving.worker") for _ in range(rounds))
     return Start(net.title, imports, begins, loads, answers, median(sum(row) for row in times) / 1000)
+
+
+def _spent(worker: psutil.Process) -> Cores:
+    """Seconds of processor time so far."""
+    own = time.process_time()
+    return Cores(processes.usage(worker).cpu, processes.usage(processes.broker()).cpu, own)
 
 
 def _bare(world: World, net: Net, groups: Sequence[Sequence[bytes]]) -> float:

@@ -74,7 +74,7 @@ class Memory(NamedTuple):
         return self.late / self.early - 1
 
 
-def swaps(world: World, net: Net, saturated: float, count: int) -> Swaps:
+def swaps(world: World, net: Net, reached: float, count: int) -> Swaps:
     """`count` swaps, each to a version that has to be loaded."""
     windows: list[Window] = []
 
@@ -83,13 +83,13 @@ def swaps(world: World, net: Net, saturated: float, count: int) -> Swaps:
             yield REST
             yield from _change(world, net, windows, net.versions[number % len(net.versions)])
 
-    answers = _under_load(world, net, LOAD * saturated, script)
+    answers = _under_load(world, net, LOAD * reached, script)
     inside = [a for a in answers if any(_meets(a, window, 0) for window in windows)]
     outside = [a for a in answers if not any(_meets(a, window, APART) for window in windows)]
     steady, during = ([a.prediction.latency_ms for a in part] for part in (outside, inside))
     return Swaps(
         net.title,
-        LOAD * saturated,
+        LOAD * reached,
         count,
         len(answers),
         sum(a.prediction.status != "ok" for a in answers),
@@ -99,7 +99,7 @@ def swaps(world: World, net: Net, saturated: float, count: int) -> Swaps:
     )
 
 
-def rollbacks(world: World, net: Net, saturated: float, count: int) -> Rollbacks:
+def rollbacks(world: World, net: Net, reached: float, count: int) -> Rollbacks:
     """`count` candidates with half of the traffic, each rolled back."""
     stable, candidate = net.versions[:2]
     canaries: list[Window] = []
@@ -112,7 +112,7 @@ def rollbacks(world: World, net: Net, saturated: float, count: int) -> Rollbacks
             yield from _change(world, net, returns, stable)
             yield RETURNED
 
-    answers = _under_load(world, net, LOAD * saturated, script)
+    answers = _under_load(world, net, LOAD * reached, script)
     delays = []
     for canary, back in zip(canaries, returns, strict=True):
         starts = [
@@ -122,7 +122,7 @@ def rollbacks(world: World, net: Net, saturated: float, count: int) -> Rollbacks
         ]
         delays.append(max(0.0, max(starts) - back.written))
     return Rollbacks(
-        net.title, LOAD * saturated, count, percentile(delays, 50), percentile(delays, 99), max(delays)
+        net.title, LOAD * reached, count, percentile(delays, 50), percentile(delays, 99), max(delays)
     )
 
 

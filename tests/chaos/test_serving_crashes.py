@@ -18,7 +18,8 @@ from tests.conftest import isolated
 from tests.integration.serving_world import Process, World, until
 
 HANG = 0.7
-"""Seconds after which a run counts as hung here."""
+LOAD = 3.0
+"""Seconds after which a run, and a load, count as hung here."""
 
 crashes = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="only x86 traps where a division overflows"
@@ -27,7 +28,8 @@ crashes = pytest.mark.skipif(
 
 @pytest.fixture
 def world(stack: LocalStack, tmp_path: Path) -> Iterator[World]:
-    settings = msgspec.structs.replace(isolated(stack.settings), serving=Serving(health="off", hang_s=HANG))
+    serving = Serving(health="off", hang_s=HANG, load_s=LOAD)
+    settings = msgspec.structs.replace(isolated(stack.settings), serving=serving)
     made = World(settings, tmp_path)
     models.add_touchy_version(made.repository, "touchy")
     yield made
@@ -154,3 +156,20 @@ def test_a_version_that_crashes_as_it_is_loaded_is_a_failed_release(world: World
     (found,) = world.await_answers(["r0"])
     assert (found.status, found.version) == ("ok", "v1")
     assert worker.said.count("the worker died") == 2
+
+
+def test_a_version_that_hangs_as_it_is_loaded_is_a_failed_release(world: World) -> None:
+    models.add_touchy_version(world.repository, "endless", more=models.HOURS)
+    world.release(1, "v1")
+    worker = world.start()
+    world.await_ack(1)
+    world.release(2, "v1", candidate="endless")
+    (ack,) = world.await_ack(2, status="failed")
+    assert ack.error == (
+        f"ranker/endless: loading it has ended the worker once: not loaded within {LOAD:g} s; mend its files"
+    )
+    world.request("r0")
+    world.flush()
+    (found,) = world.await_answers(["r0"])
+    assert (found.status, found.version) == ("ok", "v1")
+    assert worker.said.count("the worker was ended") == 1

@@ -63,3 +63,13 @@ def test_a_supervisor_that_is_told_to_stop_ends_its_worker_first(start: Callable
     status, _ = worker.terminate()
     assert status == 0
     assert not serving.is_running()
+
+
+def test_a_worker_takes_its_memory_in_huge_pages_beside_what_its_user_has_tuned(
+    start: Callable[[], Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=0")
+    serving = start().serving()
+    until(lambda: "serving.worker" in serving.cmdline())  # before that it is still a copy of its supervisor
+    found = Path(f"/proc/{serving.pid}/environ").read_text().replace("\0", ":")  # glibc has cut it up
+    assert "GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.perturb=0:" in found

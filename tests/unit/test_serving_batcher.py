@@ -1,5 +1,7 @@
 """Batching: what is collected in how much time, and what becomes of rows on the way through a run."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from serving import batcher
@@ -18,8 +20,13 @@ class Log:
         return taken
 
 
-def collect(log: Log, most: int = 8, age: float = 0.0) -> list[int]:
-    return batcher.collect(log.consume, most, wait=0.005, idle=0.1, age=lambda _: age)
+def collect(log: Log, most: int = 8, age: float = 0.0, running: Iterable[bool] = ()) -> list[int]:
+    """`running`: what is answered, one time after another, to whether something runs; nothing does after
+    that."""
+    looks = iter(running)
+    return batcher.collect(
+        log.consume, most, wait=0.005, idle=0.1, age=lambda _: age, busy=lambda: next(looks, False)
+    )
 
 
 def test_a_batch_is_the_first_message_and_what_comes_within_the_wait() -> None:
@@ -43,6 +50,15 @@ def test_what_the_first_message_has_waited_elsewhere_counts() -> None:
     assert collect(log, age=0.003) == [0, 1, 2]
     most, timeout = log.asked[1]
     assert (most, round(timeout, 9)) == (7, 0.002)
+
+
+def test_a_batch_grows_for_as_long_as_an_earlier_one_runs() -> None:
+    class Trickle(Log):
+        def consume(self, most: int, timeout: float) -> list[int]:
+            return super().consume(min(most, 1), timeout)
+
+    assert collect(Trickle(ready=100), running=[True] * 3) == [0, 1, 2, 3, 4]
+    assert collect(Trickle(ready=100), most=4, running=[True] * 9) == [0, 1, 2, 3]
 
 
 def test_a_message_that_is_old_takes_along_what_is_there_without_waiting() -> None:

@@ -188,6 +188,29 @@ def test_a_bad_request_is_an_error_and_its_neighbours_are_not(
     assert (found["r2"].items, found["r2"].version, found["r2"].arm) == (None, "v1", "stable")
 
 
+def test_what_waits_for_its_run_while_the_release_changes_is_answered_by_the_new_one(
+    versions: dict[str, Runtime],
+) -> None:
+    engine = Engine("worker-1", lambda: NOW)
+    policy = policies.default(models.MODEL)
+    before = Serving(release(1.0, "v2", "v3"), versions["v1"], versions["v2"], versions["v3"])
+    after = Serving(release(shadow="v3"), versions["v1"], shadow=versions["v3"])
+    plan = engine.plan([job("r1"), job("r2")], {models.MODEL: before}, {models.MODEL: policy})
+    assert [engine.renew(leg, before, policy).legs for leg in plan.legs] == [[leg] for leg in plan.legs]
+    found = [
+        (one.request_id, one.arm, one.version)
+        for leg in plan.legs
+        for renewed in engine.renew(leg, after, policy).legs
+        for one in engine.answers(engine.run(renewed))
+    ]
+    assert found == [
+        ("r1", "stable", "v1"),
+        ("r2", "stable", "v1"),
+        ("r1", "shadow", "v3"),
+        ("r2", "shadow", "v3"),
+    ]
+
+
 def test_ten_thousand_candidates_are_ranked(versions: dict[str, Runtime]) -> None:
     (found,) = answer(Serving(release(), versions["v1"]), job(items=[n % 900 for n in range(10_000)]))
     assert found.status == "ok"

@@ -166,6 +166,23 @@ def test_what_waited_too_long_is_shed_and_its_surface_decides_how_long_that_is(s
     assert (found["r0"].items, found["r0"].infer_ms, found["r0"].version) == (None, None, "v1")
 
 
+def test_what_waits_too_long_behind_another_run_is_not_run(shadowed: Serving) -> None:
+    now = float(NOW)
+    slow = Engine("worker-1", lambda: now)
+    jobs = [job(0, age=40, deadline_ms=50), job(1, age=10, deadline_ms=50)]
+    default = policies.default(models.MODEL)
+    plan = slow.plan(jobs, {models.MODEL: shadowed}, {models.MODEL: default})
+    now += 20
+    found = [one for leg in plan.legs for one in slow.answers(slow.run(leg))]
+    assert [(one.request_id, one.arm, one.status, one.batch) for one in found] == [
+        ("r0", "stable", "timeout", None),
+        ("r1", "stable", "ok", 1),
+        ("r0", "shadow", "ok", 2),  # nobody waits for it
+        ("r1", "shadow", "ok", 2),
+    ]
+    assert found[0].error == "older than its deadline_ms of 50"
+
+
 def test_a_request_that_came_before_is_answered_from_memory(stable: Serving) -> None:
     meter = Meter()
     remembers = engine(limits=Limits(cache_mib=1), meter=meter)

@@ -28,7 +28,7 @@ def flight() -> Flight:
 
 def test_nothing_is_aboard_at_first(flight: Flight) -> None:
     assert flight.aboard() is None
-    assert (flight.since(), flight.loads(), flight.serves) == (0, "", False)
+    assert (flight.since(), flight.loads(), flight.loads_since(), flight.serves) == (0, "", 0, False)
 
 
 def test_what_ran_in_a_process_that_was_killed_can_be_read(flight: Flight) -> None:
@@ -41,6 +41,7 @@ def test_what_ran_in_a_process_that_was_killed_can_be_read(flight: Flight) -> No
     assert before < found.since < time.monotonic_ns()
     assert found[1:] == ("ranker/v2", "candidate", [Place(1, 2), Place(0, 2**40)], False)
     assert flight.loads() == "ranker/v3"
+    assert before < flight.loads_since() < found.since
     assert flight.serves
 
 
@@ -80,7 +81,7 @@ def test_a_new_worker_has_done_nothing(flight: Flight) -> None:
     flight.serve()
     flight.clear()
     assert flight.aboard() is None
-    assert (flight.loads(), flight.serves) == ("", False)
+    assert (flight.loads(), flight.loads_since(), flight.serves) == ("", 0, False)
 
 
 def test_a_worker_that_overwrote_it_says_nothing(flight: Flight) -> None:

@@ -108,6 +108,16 @@ def test_a_version_is_forgiven_one_end_once_a_worker_got_past_its_loads() -> Non
     assert loads.reason("ranker/v1", FILES) is None
 
 
+def test_a_version_whose_load_does_not_end_is_not_loaded_a_second_time() -> None:
+    loads = Loads()
+    loads.condemn("ranker/v2", FILES, "not loaded within 300 s")
+    loads.forget_first_tries()
+    assert Loads(loads.list()).reason("ranker/v2", FILES) == (
+        "ranker/v2: loading it has ended the worker once: not loaded within 300 s; mend its files"
+    )
+    assert loads.reason("ranker/v2", (("model.onnx", 9, 2),)) is None
+
+
 def ended(fitness: Fitness, times: int, label: str = "ranker/v2", now: float = 100.0) -> None:
     for _ in range(times):
         fitness.add(label, False, "SIGSEGV", now)

@@ -16,17 +16,18 @@ from infra.grafana.panels import (
 from infra.grafana.sql import (
     A_MODEL,
     A_VERSION,
-    METRICS,
     MODEL,
     RESOLUTION,
+    SERIES,
     VERSIONS,
     WITHIN,
     address,
     metric,
     plain,
-    several,
+    together,
     view,
 )
+from streams.metrics.catalogue import QUANTILES
 
 BY_VERSION = "${__field.labels.version}"
 BY_BOTH = "${__field.labels.metric} ${__field.labels.version}"
@@ -40,8 +41,7 @@ METHOD = Variable(
 SEGMENT = Variable(
     "segment",
     "Segment",
-    "SELECT DISTINCT segment FROM metrics_by_segment_1h"
-    f" WHERE metric = 'predictions' AND {MODEL} ORDER BY segment",
+    f"SELECT DISTINCT segment FROM series_by_segment_1h WHERE predictions > 0 AND {MODEL} ORDER BY segment",
 )
 
 LATENCIES = Query(
@@ -77,7 +77,8 @@ SELECT
     argMax(value, pane) AS last_value, max(value) AS highest, any(threshold) AS limit,
     maxIf(pane, drifted) AS last_drifted
 FROM ${{drift}}
-WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND arm != 'shadow' AND (threshold IS NOT NULL OR drifted)
+WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND arm != 'shadow'
+    AND NOT endsWith(method, '_rate') AND (threshold IS NOT NULL OR drifted)
 GROUP BY kind, feature, method, version
 ORDER BY panes_drifted DESC, highest DESC
 LIMIT 100""",
@@ -116,15 +117,13 @@ SEGMENTS = Query(
     f"""\
 SELECT
     segment_value, version,
-    sumIf(numerator, metric = 'predictions') AS predictions,
-    sumIf(numerator, metric = 'ctr') / nullIf(sumIf(denominator, metric = 'ctr'), 0) AS ctr,
-    sumIf(numerator, metric = 'error_rate')
-        / nullIf(sumIf(denominator, metric = 'error_rate'), 0) AS error_rate,
-    sumIf(numerator, metric = 'slow_rate')
-        / nullIf(sumIf(denominator, metric = 'slow_rate'), 0) AS slow_rate
-FROM ${{metrics_by_segment}}
-WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND segment = ${{segment:sqlstring}} AND arm != 'shadow'
-    AND metric IN ('predictions', 'ctr', 'error_rate', 'slow_rate')
+    sum(series.predictions) AS predictions,
+    sum(series.clicks) / nullIf(sum(series.impressions), 0) AS ctr,
+    sum(series.errors) / sum(series.predictions) AS error_rate,
+    sum(series.slow) / sum(series.predictions) AS slow_rate
+FROM ${{series_by_segment}} AS series
+WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND segment = ${{segment:sqlstring}}
+    AND series.predictions > 0 AND arm != 'shadow'
 GROUP BY segment_value, version
 ORDER BY predictions DESC""",
     ("segment_value", "version", "predictions", "ctr", "error_rate", "slow_rate"),
@@ -169,7 +168,13 @@ DASHBOARD = Dashboard(
     about="One model's quality, speed and data, by version.",
     variables=(
         *(A_MODEL, A_VERSION, RESOLUTION, METHOD, SEGMENT),
-        *(METRICS, view("metrics_by_segment"), view("latencies"), view("drift"), view("reliability")),
+        *(
+            SERIES,
+            view("series_by_segment"),
+            view("latencies"),
+            view("drift"),
+            view("reliability"),
+        ),
     ),
     annotations=(DECISIONS, ALERTS),
     rows=(
@@ -187,7 +192,7 @@ DASHBOARD = Dashboard(
                 lines("CVR", plain("cvr", "version"), FRACTION, "Purchases per click.", name=BY_VERSION),
                 lines(
                     "Recall",
-                    several("startsWith(metric, 'recall@')"),
+                    together(at_cut_offs="recall"),
                     FRACTION,
                     "At the policy's cut-offs. From clicks alone it is 1 wherever the cut-off is not below "
                     "what was shown.",
@@ -195,7 +200,7 @@ DASHBOARD = Dashboard(
                 ),
                 lines(
                     "NDCG and MRR",
-                    several("(startsWith(metric, 'ndcg@') OR metric = 'mrr')"),
+                    together("mrr", at_cut_offs="ndcg"),
                     FRACTION,
                     name=BY_BOTH,
                 ),
@@ -206,7 +211,7 @@ DASHBOARD = Dashboard(
             (
                 lines(
                     "Percentiles",
-                    several("match(metric, '^latency_p\\\\d+_ms$')"),
+                    together(*(quantile.name for quantile in QUANTILES)),
                     MILLISECONDS,
                     name=BY_BOTH,
                 ),
@@ -245,7 +250,7 @@ DASHBOARD = Dashboard(
                 ),
                 lines(
                     "ROC-AUC, log loss, ECE",
-                    several("metric IN ('roc_auc', 'log_loss', 'ece')"),
+                    together("roc_auc", "log_loss", "ece"),
                     NUMBER,
                     "Of final panes.",
                     name=BY_BOTH,

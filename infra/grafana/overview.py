@@ -2,7 +2,7 @@
 
 from infra.grafana.elements import Dashboard, Query, Row
 from infra.grafana.panels import FRACTION, MILLISECONDS, RATE, THERE, figure, lines, table
-from infra.grafana.sql import METRICS_OF_ALL, WITHIN, address
+from infra.grafana.sql import SERIES_OF_ALL, WITHIN, address
 
 OF_MODEL = "/d/headgate-model?var-model=${__data.fields.model}&${__url_time_range}"
 OF_RELEASE = "/d/headgate-release?var-model=${__data.fields.model}&${__url_time_range}"
@@ -15,14 +15,12 @@ FROM
 (
     SELECT
         model,
-        sumIf(numerator, metric = 'predictions') AS predictions,
-        sumIf(numerator, metric = 'ctr') / nullIf(sumIf(denominator, metric = 'ctr'), 0) AS ctr,
-        sumIf(numerator, metric = 'error_rate')
-            / nullIf(sumIf(denominator, metric = 'error_rate'), 0) AS error_rate,
-        argMaxIf(value, pane, metric = 'latency_p99_ms' AND arm = 'stable') AS p99
-    FROM ${{metrics}}
-    WHERE {WITHIN} AND model != '' AND arm != 'shadow'
-        AND metric IN ('predictions', 'ctr', 'error_rate', 'latency_p99_ms')
+        sum(series.predictions) AS predictions,
+        sum(series.clicks) / nullIf(sum(series.impressions), 0) AS ctr,
+        sum(series.errors) / nullIf(sum(series.predictions), 0) AS error_rate,
+        argMaxIf(series.latency_p99_ms, series.pane, series.arm = 'stable') AS p99
+    FROM ${{series}} AS series
+    WHERE {WITHIN} AND series.predictions > 0 AND model != '' AND arm != 'shadow'
     GROUP BY model
 ) AS measured
 LEFT JOIN
@@ -71,27 +69,17 @@ def _count(sql: str, name: str) -> Query:
     return Query(f"SELECT count() AS {name} FROM {sql}", (name,))
 
 
-def _of_models(metric: str) -> Query:
+def _of_models(metric: str, value: str) -> Query:
     return Query(
         f"""\
-SELECT pane AS time, model, sum(numerator) / nullIf(sum(denominator), 0) AS `{metric}`
-FROM ${{metrics}}
-WHERE {WITHIN} AND metric = '{metric}' AND model != '' AND arm != 'shadow'
+SELECT pane AS time, model, {value} AS `{metric}`
+FROM ${{series}} AS series
+WHERE {WITHIN} AND series.predictions > 0 AND model != '' AND arm != 'shadow'
 GROUP BY time, model
 ORDER BY time""",
         ("time", "model", metric),
     )
 
-
-SLOWEST = Query(
-    f"""\
-SELECT pane AS time, model, max(value) AS p99
-FROM ${{metrics}}
-WHERE {WITHIN} AND metric = 'latency_p99_ms' AND model != '' AND arm != 'shadow'
-GROUP BY time, model
-ORDER BY time""",
-    ("time", "model", "p99"),
-)
 
 BY_MODEL = "${__field.labels.model}"
 
@@ -99,7 +87,7 @@ DASHBOARD = Dashboard(
     uid="headgate-overview",
     title="Headgate Overview",
     about="All models: what is released, what fires, how they do.",
-    variables=(METRICS_OF_ALL,),
+    variables=(SERIES_OF_ALL,),
     rows=(
         Row(
             "Now",
@@ -137,10 +125,31 @@ DASHBOARD = Dashboard(
         Row(
             "Over time",
             (
-                lines("Predictions", _of_models("throughput_rps"), RATE, name=BY_MODEL),
-                lines("CTR", _of_models("ctr"), FRACTION, name=BY_MODEL),
-                lines("Error rate", _of_models("error_rate"), FRACTION, name=BY_MODEL),
-                lines("Latency p99", SLOWEST, MILLISECONDS, "The slowest version's.", name=BY_MODEL),
+                lines(
+                    "Predictions",
+                    _of_models("throughput_rps", "sum(series.throughput_rps)"),
+                    RATE,
+                    name=BY_MODEL,
+                ),
+                lines(
+                    "CTR",
+                    _of_models("ctr", "sum(series.clicks) / nullIf(sum(series.impressions), 0)"),
+                    FRACTION,
+                    name=BY_MODEL,
+                ),
+                lines(
+                    "Error rate",
+                    _of_models("error_rate", "sum(series.errors) / sum(series.predictions)"),
+                    FRACTION,
+                    name=BY_MODEL,
+                ),
+                lines(
+                    "Latency p99",
+                    _of_models("p99", "max(series.latency_p99_ms)"),
+                    MILLISECONDS,
+                    "The slowest version's.",
+                    name=BY_MODEL,
+                ),
             ),
         ),
         Row(

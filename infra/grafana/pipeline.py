@@ -2,27 +2,31 @@
 
 from infra.grafana.elements import Dashboard, Query, Row
 from infra.grafana.panels import NUMBER, RATE, bars, lines, table
-from infra.grafana.sql import METRICS_OF_ALL, WITHIN
+from infra.grafana.sql import SERIES_OF_ALL, WITHIN, listed
 from streams.metrics.catalogue import COUNTS
 
+OF_MODEL = "if(model = '', 'not known', model) AS of_model"
+SUMS = f"[{', '.join(f'sum(series.{name})' for name in COUNTS)}]"
+"""Of what could not be counted, by kind."""
 
-def _summed(metric: str) -> Query:
+
+def _summed(count: str) -> Query:
     return Query(
         f"""\
-SELECT pane AS time, if(model = '', 'not known', model) AS of_model, sum(value) AS `{metric}`
-FROM ${{metrics}}
-WHERE {WITHIN} AND metric = '{metric}'
+SELECT pane AS time, {OF_MODEL}, sum(series.{count}) AS `{count}`
+FROM ${{series}} AS series
+WHERE {WITHIN}
 GROUP BY time, of_model
 ORDER BY time""",
-        ("time", "of_model", metric),
+        ("time", "of_model", count),
     )
 
 
 THROUGHPUT = Query(
     f"""\
-SELECT pane AS time, sum(value) AS predictions, sum(numerator) AS total
-FROM ${{metrics}}
-WHERE {WITHIN} AND metric = 'throughput_rps'
+SELECT pane AS time, sum(series.throughput_rps) AS predictions, sum(series.predictions) AS total
+FROM ${{series}} AS series
+WHERE {WITHIN}
 GROUP BY time
 ORDER BY time""",
     ("time", "predictions"),
@@ -41,21 +45,19 @@ ORDER BY clock""",
 
 TOTALS = Query(
     f"""\
-SELECT metric, if(model = '', 'not known', model) AS of_model, sum(numerator) AS records
-FROM ${{metrics}}
-WHERE {WITHIN} AND metric IN ({", ".join(f"'{name}'" for name in COUNTS)})
-GROUP BY metric, of_model
-HAVING records > 0
+SELECT metric, of_model, records
+FROM (SELECT {OF_MODEL}, {SUMS} AS found FROM ${{series}} AS series WHERE {WITHIN} GROUP BY of_model)
+ARRAY JOIN {listed(COUNTS)} AS metric, found AS records
+WHERE records > 0
 ORDER BY records DESC""",
     ("metric", "of_model", "records"),
 )
 
 COUNTED = Query(
     f"""\
-SELECT pane AS time, metric, sum(value) AS records
-FROM ${{metrics}}
-WHERE {WITHIN} AND metric IN ({", ".join(f"'{name}'" for name in COUNTS)})
-GROUP BY time, metric
+SELECT time, metric, records
+FROM (SELECT pane AS time, {SUMS} AS found FROM ${{series}} AS series WHERE {WITHIN} GROUP BY time)
+ARRAY JOIN {listed(COUNTS)} AS metric, found AS records
 ORDER BY time, metric""",
     ("time", "metric", "records"),
 )
@@ -84,7 +86,7 @@ DASHBOARD = Dashboard(
     uid="headgate-pipeline",
     title="Headgate Pipeline",
     about="What comes in, how far it is read, and what could not be counted.",
-    variables=(METRICS_OF_ALL,),
+    variables=(SERIES_OF_ALL,),
     rows=(
         Row(
             "Flow",

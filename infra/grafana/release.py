@@ -14,7 +14,7 @@ from infra.grafana.panels import (
     steps,
     table,
 )
-from infra.grafana.sql import A_MODEL, METRICS, MODEL, RESOLUTION, WITHIN, address
+from infra.grafana.sql import A_MODEL, MODEL, RESOLUTION, SERIES, WITHIN, address
 
 BY_ARM = "${__field.labels.arm} ${__field.labels.version}"
 
@@ -29,9 +29,9 @@ def _latest(column: str) -> Query:
 def _arms(metric: str) -> Query:
     return Query(
         f"""\
-SELECT pane AS time, arm, version, value AS `{metric}`
-FROM ${{metrics}}
-WHERE {WITHIN} AND {MODEL} AND metric = '{metric}'
+SELECT pane AS time, arm, version, {metric}
+FROM ${{series}}
+WHERE {WITHIN} AND {MODEL} AND predictions > 0
 ORDER BY time""",
         ("time", "arm", "version", metric),
     )
@@ -156,7 +156,7 @@ DASHBOARD = Dashboard(
     uid="headgate-release",
     title="Headgate Release",
     about="One model's release: arms side by side, evidence, decisions, workers.",
-    variables=(A_MODEL, TEST, RESOLUTION, METRICS),
+    variables=(A_MODEL, TEST, RESOLUTION, SERIES),
     annotations=(DECISIONS, ALERTS),
     rows=(
         Row(

@@ -1,5 +1,7 @@
 """Pieces of the dashboards' SQL: the variables in it, and the questions that several panels ask."""
 
+from collections.abc import Sequence
+
 from infra.grafana.elements import Query, Variable
 
 MODEL = "model = ${model:sqlstring}"
@@ -11,14 +13,14 @@ WITHIN = "$__timeFilter_ms(pane)"
 A_MODEL = Variable(
     "model",
     "Model",
-    "SELECT DISTINCT model FROM metrics_1h WHERE metric = 'predictions' AND model != ''"
+    "SELECT DISTINCT model FROM series_1h WHERE predictions > 0 AND model != ''"
     " AND pane >= $__toTime - INTERVAL 7 DAY AND pane <= $__toTime ORDER BY model",
 )
 """Those that had traffic in the week before the end of what is looked at."""
 A_VERSION = Variable(
     "version",
     "Version",
-    f"SELECT DISTINCT version FROM metrics_1h WHERE metric = 'predictions' AND {MODEL} ORDER BY version",
+    f"SELECT DISTINCT version FROM series_1h WHERE predictions > 0 AND {MODEL} ORDER BY version",
     several=True,
 )
 RESOLUTION = Variable(
@@ -56,19 +58,22 @@ def view(name: str) -> Variable:
     return Variable(name, sql=f"SELECT if('${{resolution}}' = 'auto', {found}, {chosen})")
 
 
-METRICS = view("metrics")
+SERIES = view("series")
 
-METRICS_OF_ALL = Variable("metrics", sql=f"SELECT if({_SPAN} <= {_SIX_HOURS}, 'metrics_1m', 'metrics_1h')")
+SERIES_OF_ALL = Variable("series", sql=f"SELECT if({_SPAN} <= {_SIX_HOURS}, 'series_1m', 'series_1h')")
 """The same where many models are looked at side by side: nobody sees single panes of fifty."""
+
+OF_THE_MODEL = f"{WITHIN} AND {MODEL} AND {VERSIONS} AND predictions > 0 AND arm != 'shadow'"
+"""The chosen model's series that have predictions."""
 
 
 def metric(name: str, label: str) -> Query:
     """One metric of the chosen model over time, with its interval, a series for each `label` (a column)."""
     return Query(
         f"""\
-SELECT pane AS time, {label}, value AS `{name}`, lower, upper
-FROM ${{metrics}}
-WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND metric = '{name}' AND arm != 'shadow'
+SELECT pane AS time, {label}, {name}, {name}_lower AS lower, {name}_upper AS upper
+FROM ${{series}}
+WHERE {OF_THE_MODEL}
 ORDER BY time""",
         ("time", label, name, "lower", "upper"),
     )
@@ -78,21 +83,36 @@ def plain(name: str, label: str) -> Query:
     """One metric of the chosen model over time, by `label`."""
     return Query(
         f"""\
-SELECT pane AS time, {label}, value AS `{name}`
-FROM ${{metrics}}
-WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND metric = '{name}' AND arm != 'shadow'
+SELECT pane AS time, {label}, {name}
+FROM ${{series}}
+WHERE {OF_THE_MODEL}
 ORDER BY time""",
         ("time", label, name),
     )
 
 
-def several(condition: str, value: str = "value") -> Query:
-    """Several metrics of the chosen model over time, by version."""
+def together(*names: str, at_cut_offs: str = "") -> Query:
+    """Several metrics of the chosen model over time, by version; and one that has a value for each cut-off
+    (`recall`).
+    """
+    metrics, values = listed(names), f"[{', '.join(names)}]"
+    if at_cut_offs:
+        column = f"`{at_cut_offs}@k`"
+        metrics = (
+            f"arrayConcat({metrics}, arrayMap(k -> concat('{at_cut_offs}@', toString(k)), mapKeys({column})))"
+        )
+        values = f"arrayConcat({values}, mapValues({column}))"
     return Query(
         f"""\
-SELECT pane AS time, version, metric, value AS `{value}`
-FROM ${{metrics}}
-WHERE {WITHIN} AND {MODEL} AND {VERSIONS} AND {condition} AND arm != 'shadow'
+SELECT pane AS time, version, metric, value
+FROM ${{series}}
+ARRAY JOIN {metrics} AS metric, {values} AS value
+WHERE {OF_THE_MODEL}
 ORDER BY time, metric""",
-        ("time", "version", "metric", value),
+        ("time", "version", "metric", "value"),
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Texts as an array in SQL."""
+    return f"[{', '.join(map(repr, names))}]"

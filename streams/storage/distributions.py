@@ -4,8 +4,8 @@ say. Counts add up over panes, arms and versions, as everything does.
 
 from schemas.clickhouse import PROGRESS
 from streams.metrics.histogram import GAMMA, ZERO
-from streams.metrics.scores import TENTHS
-from streams.storage.windows import PANE, Tallied, Windows
+from streams.metrics.scored import TENTHS
+from streams.storage.windows import PANE, Windows, merged
 
 
 def latencies(database: str, window: int = PANE) -> str:
@@ -20,7 +20,7 @@ SELECT
     if(bin = {ZERO}, 0, pow({GAMMA!r}, bin)) AS upper_ms,
     number AS count
 FROM
-    {windows.series_of(Tallied("bins", "latency", "sumMap"))}
+    {windows.series_of(merged("bins", "latency"))}
 ARRAY JOIN mapKeys(bins) AS bin, mapValues(bins) AS number"""
 
 
@@ -38,7 +38,7 @@ SELECT
     found[2] AS scores,
     found[3] AS positives
 FROM
-    {windows.series_of(Tallied("tenths", "reliability", "sumForEachMap"))}
+    {windows.series_of(merged("tenths", "reliability"))}
 ARRAY JOIN mapKeys(tenths) AS tenth, mapValues(tenths) AS found"""
 
 

@@ -13,7 +13,7 @@ from schemas.policies import Drift
 from schemas.records import QUALITY, SCORE
 from streams.metrics.detection import CONCEPT, DETECTORS
 from streams.metrics.drift import FLOOR, METHODS, OF_CATEGORIES, OF_NUMBERS, RATES
-from streams.storage.windows import MERGED_BY_PARTITION, PANE, Tallied, Windows, start_of
+from streams.storage.windows import PANE, READING, Windows, merged, start_of
 
 
 def drift(database: str, window: int = PANE) -> str:
@@ -37,22 +37,18 @@ UNION ALL
 
 def _distances(database: str, window: int) -> str:
     windows = Windows(database, window)
-    same_bins = "arrayResize(counts, length(reference))"  # what is not of equal length is filtered, but when?
+    same_bins = "arrayResize(counts, length(expected))"  # what is not of equal length is filtered, but when?
     return f"""\
 WITH
-    ({_thresholds(database)}) AS thresholds,
     arrayMap(count -> count / arraySum(counts), {same_bins}) AS live,
-    arrayMap(count -> count / arraySum(reference), reference) AS expected,
     arrayCumSum(arrayMap((a, e) -> a - e, live, expected)) AS gaps,
     arraySum(arrayMap((a, e) -> abs(a - e), live, expected)) / 2 AS variation,
-    arrayConcat([lowest], edges, [highest]) AS bounds,
-    arrayMap(i -> (bounds[i + 2] - bounds[i]) / 2, arrayEnumerate(edges)) AS steps,
-    arraySum(counts) > 0 AND arraySum(reference) > 0 AS known
+    arraySum(counts) > 0 AND referenced AS known
 SELECT
     pane, seconds, model, version, arm, feature,
-    row.1 AS method,
-    row.2 AS value,
-    row.3 AS threshold,
+    method,
+    {_value()} AS value,
+    {_threshold()} AS threshold,
     CAST(ifNull(value > threshold, 0), 'Bool') AS drifted,
     if(feature = '{SCORE}', 'prediction', 'data') AS kind
 FROM
@@ -67,31 +63,37 @@ FROM
 ) AS observed
 INNER JOIN
 (
+{_references(database)}
+) AS profile USING (model, version, feature)
+CROSS JOIN (SELECT arrayJoin([{_listed((*METHODS, *RATES))}]) AS method) AS named
+WHERE length(counts) IN (0, length(expected)) AND {_said()}"""
+
+
+def _references(database: str) -> str:
+    """Of each feature of each profile what distances are measured with, worked out once: `expected`
+    proportions, the `steps` between the bins' middles, whether the bins are `ordered`, the policy's `limits`.
+    """
+    name = PROFILES.name
+    extremes = f"mapContains({name}.lowest, feature) AND mapContains({name}.highest, feature)"
+    return f"""\
+    WITH
+        ({_thresholds(database)}) AS thresholds,
+        {name}.features[feature] AS reference,
+        {name}.edges[feature] AS edges,
+        arrayConcat([{name}.lowest[feature]], edges, [{name}.highest[feature]]) AS bounds
     SELECT
         model, version, feature,
-        {PROFILES.name}.features[feature] AS reference,
-        NOT mapContains({PROFILES.name}.categories, feature) AS ordered,
-        {PROFILES.name}.edges[feature] AS edges,
-        {PROFILES.name}.lowest[feature] AS lowest,
-        {PROFILES.name}.highest[feature] AS highest,
-        if(
-            mapContains({PROFILES.name}.lowest, feature) AND mapContains({PROFILES.name}.highest, feature),
-            {PROFILES.name}.deviation[feature], 0
-        ) AS deviation
-    FROM {PROFILES.full_name(database)} AS {PROFILES.name} FINAL
-    ARRAY JOIN mapKeys({PROFILES.name}.features) AS feature
-) AS profile USING (model, version, feature)
-ARRAY JOIN CAST(
-    arrayConcat({_methods()}, {_rates()}),
-    'Array(Tuple(String, Nullable(Float64), Nullable(Float64)))'
-) AS row
-WHERE length(counts) IN (0, length(reference))"""
+        arrayMap(count -> count / arraySum(reference), reference) AS expected,
+        arraySum(reference) > 0 AS referenced,
+        NOT mapContains({name}.categories, feature) AS ordered,
+        arrayMap(i -> (bounds[i + 2] - bounds[i]) / 2, arrayEnumerate(edges)) AS steps,
+        if({extremes}, {name}.deviation[feature], 0) AS deviation,
+        thresholds[model] AS limits
+    FROM {PROFILES.full_name(database)} AS {name} FINAL
+    ARRAY JOIN mapKeys({name}.features) AS feature"""
 
 
-_TALLIED = (
-    Tallied("counted", "features", "sumForEachMap"),
-    Tallied("checked", "quality", "sumForEachMap"),
-)
+_TALLIED = (merged("counted", "features"), merged("checked", "quality"))
 
 _VALUES: dict[str, str] = {
     "psi": f"""arraySum(
@@ -114,32 +116,30 @@ _VALUES: dict[str, str] = {
 """Each of `METHODS` in SQL, of `live` and `expected` proportions."""
 
 
-def _methods() -> str:
-    """An array of rows (method, value, threshold)."""
-    rows = (
-        f"('{method}', if(known, {_VALUES[method]}, NULL), {_threshold(place, method)})"
-        for place, method in enumerate(METHODS, 1)
-    )
-    return f"[{', '.join(rows)}]"
-
-
-def _threshold(place: int, method: str) -> str:
-    given = f"thresholds[model].{place}"
-    return f"if({given} > 0, {given}, {float(getattr(Drift(), method))!r})"
-
-
-def _rates() -> str:
-    """An array of rows (rate, value, no threshold): those that say something of the feature, where values
-    were looked at.
-    """
+def _value() -> str:
+    """What each method or rate comes to: of those not asked for nothing is worked out."""
     values = f"flaws[{QUALITY.index('values') + 1}]"
-    rows = (
-        f"('{name}', flaws[{QUALITY.index(flaw) + 1}] / nullIf({values}, 0), NULL,"
-        f" {'ordered' if name in OF_NUMBERS else 'NOT ordered' if name in OF_CATEGORIES else 'true'})"
-        for name, flaw in RATES.items()
+    found = {method: f"if(known, {_VALUES[method]}, NULL)" for method in METHODS}
+    found |= {name: f"flaws[{QUALITY.index(flaw) + 1}] / nullIf({values}, 0)" for name, flaw in RATES.items()}
+    cases = ", ".join(f"method = '{name}', {sql}" for name, sql in found.items())
+    return f"CAST(multiIf({cases}, NULL), 'Nullable(Float64)')"
+
+
+def _threshold() -> str:
+    """The policy's threshold of a method, or the usual one; rates have none."""
+    cases = ", ".join(
+        f"method = '{method}', if({given} > 0, {given}, {float(getattr(Drift(), method))!r})"
+        for place, method in enumerate(METHODS, 1)
+        for given in [f"limits.{place}"]
     )
-    listed = f"[{', '.join(rows)}]"
-    return f"arrayMap(r -> (r.1, r.2, r.3), arrayFilter(r -> r.4 AND notEmpty(flaws), {listed}))"
+    return f"CAST(multiIf({cases}, NULL), 'Nullable(Float64)')"
+
+
+def _said() -> str:
+    """Whether a rate says something of the feature, where values were looked at; distances always do."""
+    of_numbers, of_categories = _listed(sorted(OF_NUMBERS)), _listed(sorted(OF_CATEGORIES))
+    apt = f"multiIf(method IN ({of_numbers}), ordered, method IN ({of_categories}), NOT ordered, true)"
+    return f"(method IN ({_listed(METHODS)}) OR (notEmpty(flaws) AND {apt}))"
 
 
 def _thresholds(database: str) -> str:
@@ -176,10 +176,10 @@ FROM
         groupUniqArrayArrayMap({changed}) AS noticed
     FROM {DRIFT.full_name(database)} AS {DRIFT.name} FINAL
     GROUP BY pane, seconds, model, version, arm
-    {MERGED_BY_PARTITION}
-)
-ARRAY JOIN mapKeys(found) AS feature, mapValues(found) AS sums
-ARRAY JOIN [{_listed(DETECTORS)}] AS method"""
+    {READING}
+) AS seen
+CROSS JOIN (SELECT arrayJoin([{_listed(DETECTORS)}]) AS method) AS named
+ARRAY JOIN mapKeys(found) AS feature, mapValues(found) AS sums"""
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -20,10 +20,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.records import QUALITY
-from streams.metrics.catalogue import BINNED, CUT_OFF, OF_FEATURES, QUANTILES, RATIOS, SECONDS, Adds, Ratio
-from streams.metrics.histogram import GAMMA, ZERO
+from streams.metrics.catalogue import (
+    BINNED,
+    CUT_OFF,
+    OF_ALL_CUT_OFFS,
+    OF_FEATURES,
+    QUANTILES,
+    RATIOS,
+    SECONDS,
+    Adds,
+    Ratio,
+)
 from streams.metrics.interval import Z95
-from streams.storage.windows import BY_CUT_OFF, PANE, Tallied, Windows, passed
+from streams.storage import formulas
+from streams.storage.windows import BY_CUT_OFF, PANE, Tallied, Windows, merged, passed, summed
 
 
 def metrics(database: str, window: int = PANE, segments: tuple[str, ...] = ()) -> str:
@@ -72,14 +82,13 @@ def _ratios(windows: Windows, total: Tallied, metrics: Sequence[Ratio]) -> str:
 
 
 def _cut_offs(windows: Windows, metrics: Sequence[Ratio]) -> str:
-    """Ratios with a cut-off, a row for each k that the numerator's sums have. What a pane has once for all
-    cut-offs, longer windows have for each of them."""
+    """Ratios with a cut-off, a row for each k that the numerator's sums have."""
     rows = []
     for metric in metrics:
         [added], [divided] = metric.numerator, metric.denominator
-        if divided in BY_CUT_OFF and windows.length != PANE:
+        if divided in OF_ALL_CUT_OFFS:
             divided += CUT_OFF
-        stems = (f"'{_stem(name)}'" for name in (metric.name, added, divided))
+        stems = (f"'{stem(name)}'" for name in (metric.name, added, divided))
         rows.append(f"({', '.join(stems)}, {_wilson(metric)})")
     return _of_rows(
         windows,
@@ -87,9 +96,9 @@ def _cut_offs(windows: Windows, metrics: Sequence[Ratio]) -> str:
         SELECT
             {_series(windows)}, concat(stem, k) AS metric, predictions, wilson,
             toNullable(total[concat(added, k)]) AS numerator,
-            toNullable(total[if(endsWith(divided, '@'), concat(divided, k), divided)]) AS denominator
+            toNullable(total[concat(divided, k)]) AS denominator
         FROM
-        {_joined(windows, [_SUMS], ("stem", "added", "divided", "wilson"), rows)}
+        {_joined(windows, [BY_CUT_OFF], ("stem", "added", "divided", "wilson"), rows)}
         ARRAY JOIN arrayMap(
             name -> substring(name, length(added) + 1),
             arrayFilter(name -> startsWith(name, added), mapKeys(total))
@@ -104,7 +113,7 @@ def _quantiles(windows: Windows) -> str:
     rows = [f"('{quantile.name}', {quantile.q!r})" for quantile in QUANTILES]
     half = f"{Z95!r} * sqrt(timed * q * (1 - q))"
     value, lower, upper = (
-        f"if({rank} BETWEEN 1 AND timed, {_at_rank(rank)}, NULL)"
+        f"if({rank} BETWEEN 1 AND timed, {formulas.at_rank('bins', 'ranks', rank)}, NULL)"
         for rank in ("ceil(timed * q)", f"ceil(timed * q - {half})", f"ceil(timed * q + {half})")
     )
     return f"""\
@@ -119,29 +128,21 @@ FROM
         toFloat64(ranks[-1]) AS timed
     SELECT {_series(windows)}, metric, timed, {value} AS value, {lower} AS lower, {upper} AS upper
     FROM
-        {_joined(windows, [Tallied("latencies", "latency", "sumMap")], ("metric", "q"), rows)}
+        {_joined(windows, [merged("latencies", "latency")], ("metric", "q"), rows)}
     WHERE predictions > 0
 )"""
 
 
-def _at_rank(rank: str) -> str:
-    bin_ = f"bins[arrayFirstIndex(last -> last >= {rank}, ranks)]"
-    return f"if({bin_} = {ZERO}, 0, {2 / (GAMMA + 1)!r} * pow({GAMMA!r}, {bin_}))"
-
-
 def _of_rows(windows: Windows, query: str) -> str:
     """The rows of ratios that `query` finds, with values and, where `wilson` says so, bounds."""
-    spread = f"numerator * (denominator - numerator) / denominator + {Z95**2 / 4!r}"
-    half = f"{Z95!r} * sqrt({spread})"
-    bound = f"assumeNotNull((numerator + {Z95**2 / 2!r} {{}} {half}) / (denominator + {Z95**2!r}))"
-    known = "wilson AND denominator > 0 AND numerator BETWEEN 0 AND denominator"
+    lower, upper = formulas.wilson("numerator", "denominator")
     return f"""\
 SELECT
     pane, seconds, model, version, arm, metric,
     numerator / if(denominator IS NULL, 1, nullIf(denominator, 0)) AS value,
     numerator, denominator,
-    if({known}, greatest(0., {bound.format("-")}), NULL) AS lower,
-    if({known}, least(1., {bound.format("+")}), NULL) AS upper,
+    if(wilson, {lower}, NULL) AS lower,
+    if(wilson, {upper}, NULL) AS upper,
     final{windows.extra}
 FROM
 (
@@ -157,7 +158,7 @@ def _joined(windows: Windows, tallied: Sequence[Tallied], names: Sequence[str], 
     return f"""\
 (
             SELECT
-                pane, seconds, {windows.series}, {_final(windows)}, predictions,
+                pane, seconds, {windows.series}, {final_of(windows)} AS final, predictions,
                 {", ".join(each.name for each in tallied)}
             FROM
             {windows.series_of(_PREDICTIONS, *tallied)}
@@ -168,15 +169,14 @@ def _joined(windows: Windows, tallied: Sequence[Tallied], names: Sequence[str], 
         ) AS named"""
 
 
-def _final(windows: Windows) -> str:
-    """Whether all partitions of `metrics.panes` in which the window's snapshots stand have passed the
-    deadline of the last pane that it can hold."""
-    return f"""{passed(windows.database)} AS passed,
-        pane + toIntervalMillisecond(toInt64(seconds * 1000) + wait) AS due,
-        CAST(arrayAll(source -> passed[source] > due, sources), 'Bool') AS final"""
+def final_of(windows: Windows) -> str:
+    """Whether all partitions of `metrics.panes` in which a window's snapshots stand have passed the deadline
+    of the last pane that it can hold."""
+    due = "pane + toIntervalMillisecond(toInt64(seconds * 1000) + wait)"
+    return f"CAST(arrayAll(source -> {passed(windows.database)}[source] > {due}, sources), 'Bool')"
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
     """A name without the cut-off that stands for it."""
     return name.removesuffix("k") if name.endswith(CUT_OFF) else name
 
@@ -194,15 +194,14 @@ def _texts(names: Sequence[str]) -> str:
     return f"CAST([{', '.join(map(repr, names))}], 'Array(String)')"
 
 
-_SUMS = Tallied("total", "sums", "sumMap")
-_PREDICTIONS = Tallied("predictions", "sums['predictions']", "sum")
+_SUMS = merged("total", "sums")
+_PREDICTIONS = summed("predictions", "sums['predictions']")
 
-_FEATURES = Tallied(
-    "total",
+_OF_FEATURES = (
     f"mapFromArrays({_texts([OF_FEATURES[name] for name in QUALITY])}, arrayMap(count -> toFloat64(count), "
-    f"arrayResize(arrayReduce('sumForEach', mapValues(quality)), {len(QUALITY)})))",
-    "sumMap",
+    f"arrayResize(arrayReduce('sumForEach', mapValues(quality)), {len(QUALITY)})))"
 )
+_FEATURES = Tallied("total", f"sumMap({_OF_FEATURES})", _OF_FEATURES)
 """The sums over all features."""
 
 
@@ -232,7 +231,7 @@ FROM
     WITH
         {statistic.aliases}
     SELECT
-        pane, seconds, {windows.series}, {_final(windows)}, predictions,
+        pane, seconds, {windows.series}, {final_of(windows)} AS final, predictions,
         toNullable({statistic.numerator}) AS numerator,
         toNullable({statistic.denominator}) AS denominator,
         CAST({statistic.lower}, 'Nullable(Float64)') AS lower,
@@ -244,34 +243,21 @@ WHERE predictions > 0 OR numerator != 0"""
 
 
 def _roc_auc() -> _Statistic:
-    """Mann and Whitney's U as `won`, all pairs of a positive and a negative as `contests`, the bounds by
-    Hanley and McNeil.
-
-    Both maps of scores are added up as one: negatives of bin i under 2i, positives under 2i + 1. A positive
-    has won against the negatives up to it, half of those just before it if they are of its bin.
-    """
-    even = "arrayMap(bin -> 2 * bin, mapKeys(negative_scores))"
-    odd = "arrayMap(bin -> 2 * bin + 1, mapKeys(positive_scores))"
-    values = "mapValues(negative_scores), mapValues(positive_scores)"
-    scored = f"mapFromArrays(arrayConcat({even}, {odd}), arrayConcat({values}))"
-    same = "if(before = place - 1, others / 2, 0)"
+    """The pairs of a positive and a negative that the positive has `won`, of all such pairs (`contests`); the
+    bounds are Hanley and McNeil's."""
     square = "area * area"
     one = f"(positives - 1) * (area / (2 - area) - {square})"
     other = f"(negatives - 1) * (2 * {square} / (1 + area) - {square})"
     aliases = f"""mapKeys(scored) AS places,
         mapValues(scored) AS counts,
-        arrayMap((place, count) -> if(place % 2 = 0, count, 0), places, counts) AS negative,
-        toFloat64(arraySum(negative)) AS negatives,
+        toFloat64(arraySum((place, count) -> if(place % 2 = 0, count, 0), places, counts)) AS negatives,
         toFloat64(arraySum(counts)) - negatives AS positives,
-        arraySum(
-            (place, count, below, before, others) -> if(place % 2 = 0, 0, count * (below - {same})),
-            places, counts, arrayCumSum(negative), {_shifted("places")}, {_shifted("counts")}
-        ) AS won,
+        {formulas.positives_won("places", "counts")} AS won,
         positives * negatives AS contests,
         won / nullIf(contests, 0) AS area,
         {Z95!r} * sqrt(greatest(0., area * (1 - area) + {one} + {other}) / contests) AS doubt"""
     return _Statistic(
-        tallied=(Tallied("scored", scored, "sumMap", alone="mapSort({})"),),
+        tallied=(Tallied("scored", f"sumMap({formulas.SCORED})", f"mapSort({formulas.SCORED})"),),
         aliases=aliases,
         numerator="won",
         denominator="contests",
@@ -280,17 +266,14 @@ def _roc_auc() -> _Statistic:
     )
 
 
-def _shifted(array: str) -> str:
-    """What stands before each place of an array; before the first a zero."""
-    return f"arrayPopBack(arrayPushFront({array}, 0))"
-
+_GAPS = "mapApply((bin, list) -> (bin, list[2] - list[3]), reliability)"
 
 _STATISTICS = {
     "roc_auc": _roc_auc(),
     "ece": _Statistic(
         tallied=(
-            Tallied("gaps", "mapApply((bin, list) -> (bin, list[2] - list[3]), reliability)", "sumMap"),
-            Tallied("pairs", "arraySum(list -> list[1], mapValues(reliability))", "sum"),
+            Tallied("gaps", f"sumMap({_GAPS})", _GAPS),
+            summed("pairs", "arraySum(list -> list[1], mapValues(reliability))"),
         ),
         aliases="arraySum(gap -> abs(gap), mapValues(gaps)) AS misjudged",
         numerator="misjudged",

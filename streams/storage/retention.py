@@ -28,6 +28,9 @@ def days(storage: Storage) -> Mapping[str, int]:
         "evidence_log": storage.evidence_days,
         "alerts_log": storage.alerts_days,
         "dead_letters_log": storage.dead_letters_days,
+        "example_requests_log": storage.examples_days,
+        "example_predictions_log": storage.examples_days,
+        "example_feedback_log": storage.examples_days,
     }
 
 

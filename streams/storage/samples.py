@@ -9,6 +9,7 @@ segments.
 from schemas.clickhouse import POLICIES, SAMPLES
 from schemas.policies import Policy
 from streams.metrics import samples
+from streams.storage.windows import HOUR, READING
 
 VALUES = 100
 """Values of a segment in one pane, in their order, beyond which the rest is `OTHER`."""
@@ -71,32 +72,49 @@ def _by_segment(database: str, window: int) -> str:
 
 
 def _samples(database: str, window: int) -> str:
-    """Each sample, with the pane that it stands in."""
+    """Each sample, with the pane that it stands in.
+
+    Models with panes of the usual length apart from the others: their pane is a monotonic function of the
+    table's `ts`, so that ClickHouse prunes by what a user asks of it. By the hour all panes are alike.
+    """
+    usual = max(window, int(Policy("").pane))
+    pane = f"toStartOfInterval(ts, toIntervalMillisecond({usual}))"
+    if window == HOUR:
+        return _with_panes(database, pane, str(usual), "true")
+    others = f"""(
+            SELECT model FROM ({_panes(database)}) WHERE greatest({window}, pane_ms) != {usual}
+        )"""
+    lengths = f"(SELECT mapFromArrays(groupArray(model), groupArray(pane_ms)) FROM ({_panes(database)}))"
+    length = f"greatest({window}, {lengths}[model])"
+    own = f"fromUnixTimestamp64Milli(intDiv(toUnixTimestamp64Milli(ts), {length}) * {length}, 'UTC')"
+    return f"""{_with_panes(database, pane, str(usual), f"model NOT IN {others}")}
+        UNION ALL
+        {_with_panes(database, own, length, f"model IN {others}")}"""
+
+
+def _with_panes(database: str, pane: str, length: str, models: str) -> str:
+    """The samples of `models`, whose panes have so many ms and begin at `pane`."""
     taken = f"startsWith(name, '{samples.PREFIX}') OR match(name, '{samples.pattern()}')"
     words = "CAST(map('phase', assumeNotNull(phase)), 'Map(LowCardinality(String), String)')"
     return f"""
-        WITH
-            ({_panes(database)}) AS panes,
-            greatest({window}, if(panes[model] > 0, panes[model], {int(Policy("").pane)})) AS length
         SELECT
-            fromUnixTimestamp64Milli(intDiv(toUnixTimestamp64Milli(ts), length) * length, 'UTC') AS pane,
-            length / 1000 AS seconds,
+            {pane} AS pane,
+            {length} / 1000 AS seconds,
             model,
             ifNull(version, '') AS of_version,
             if({taken}, concat('{samples.PREFIX}', name), name) AS metric,
             if(phase IS NULL, labels, mapUpdate(labels, {words})) AS words,
             value
         FROM {SAMPLES.full_name(database)} FINAL
-        SETTINGS do_not_merge_across_partitions_select_final = 1"""
+        WHERE {models}
+        {READING}"""
 
 
 def _panes(database: str) -> str:
-    """A map from each model with a policy that names a sound `pane` to its length in ms."""
+    """Each model with a policy that names a sound `pane`, and its length in ms."""
     units = "['ms', 's', 'm', 'h', 'd'], [1, 1000, 60000, 3600000, 86400000], 0"
     sound = "pane_ms > 0 AND (60000 % pane_ms = 0 OR (pane_ms % 60000 = 0 AND 3600000 % pane_ms = 0))"
     return f"""
-            SELECT mapFromArrays(groupArray(model), groupArray(pane_ms)) FROM
-            (
                 SELECT
                     model,
                     extractGroups(
@@ -106,6 +124,5 @@ def _panes(database: str) -> str:
                     toInt64(round(toFloat64OrZero(written[1]) * transform(written[2], {units}))) AS pane_ms
                 FROM {POLICIES.full_name(database)} FINAL
                 GROUP BY model
-            )
-            WHERE {sound}
+                HAVING {sound}
         """

@@ -9,6 +9,9 @@ from schemas.clickhouse import (
     COMMANDS,
     COUNT,
     DEAD_LETTERS,
+    EXAMPLE_FEEDBACK,
+    EXAMPLE_PREDICTIONS,
+    EXAMPLE_REQUESTS,
     NUMBER,
     POLICIES,
     RELEASES,
@@ -22,7 +25,7 @@ from schemas.clickhouse import (
     Table,
     quoted,
 )
-from streams.storage import samples
+from streams.storage import samples, series
 from streams.storage.distributions import latencies, reliability, sources
 from streams.storage.drift import drift
 from streams.storage.evidence import evidence
@@ -38,6 +41,8 @@ RECORDS = {
     "samples": SAMPLES,
     "silences": SILENCES,
     "dead_letters": DEAD_LETTERS,
+    "example_requests": EXAMPLE_REQUESTS,
+    "example_predictions": EXAMPLE_PREDICTIONS,
 }
 """The views that show a topic's records as they are."""
 
@@ -50,17 +55,26 @@ def _metrics(database: str, window: int, segments: tuple[str, ...] = ()) -> str:
 WINDOWS: dict[str, Callable[[str, int], str]] = {
     "metrics": _metrics,
     "metrics_by_segment": lambda database, window: _metrics(database, window, SEGMENTS),
+    "series": series.series,
+    "series_by_segment": lambda database, window: series.series(database, window, SEGMENTS),
     "drift": drift,
     "latencies": latencies,
     "reliability": reliability,
 }
 """The views of panes; of each there is one of minutes and one of hours beside it (`SUFFIX`)."""
 
-NAMES = (*(name + suffix for suffix in SUFFIX.values() for name in WINDOWS), "sources", "evidence", *RECORDS)
+FEEDBACK = "example_feedback"
+
+NAMES = (
+    *(name + suffix for suffix in SUFFIX.values() for name in WINDOWS),
+    *("sources", "evidence", FEEDBACK),
+    *RECORDS,
+)
 """All views."""
 
 
 _SERIES = {"pane": TIME, "seconds": NUMBER, "model": WORD, "version": WORD, "arm": WORD}
+_SEGMENTS = {"segment": WORD, "segment_value": TEXT}
 _METRICS = _SERIES | {
     "metric": TEXT,
     **dict.fromkeys(("value", "numerator", "denominator", "lower", "upper"), f"Nullable({NUMBER})"),
@@ -72,7 +86,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     for suffix in SUFFIX.values()
     for name, columns in {
         "metrics": _METRICS,
-        "metrics_by_segment": _METRICS | {"segment": WORD, "segment_value": TEXT},
+        "metrics_by_segment": _METRICS | _SEGMENTS,
+        "series": _SERIES | series.columns(),
+        "series_by_segment": _SERIES | _SEGMENTS | series.columns(),
         "drift": _SERIES
         | {"feature": TEXT, "method": TEXT}
         | dict.fromkeys(("value", "threshold"), f"Nullable({NUMBER})")
@@ -96,6 +112,7 @@ def definitions(database: str) -> dict[str, str]:
         },
         "sources": sources(database),
         "evidence": evidence(database),
+        FEEDBACK: _feedback(database),
         **{name: _records(database, table) for name, table in RECORDS.items()},
     }
 
@@ -103,3 +120,21 @@ def definitions(database: str) -> dict[str, str]:
 def _records(database: str, table: Table) -> str:
     columns = [column.name for column in table.columns if column not in (TOPIC_PARTITION, TOPIC_OFFSET)]
     return f"SELECT {', '.join(map(quoted, columns))}\nFROM {table.full_name(database)} FINAL"
+
+
+def _feedback(database: str) -> str:
+    """Feedback of the examples: a record names no model, those that it answers do. What was kept for a policy
+    with a larger share than its own model's answers none.
+    """
+    kept = " UNION ALL ".join(
+        f"SELECT model, request_id FROM {table.full_name(database)}"
+        for table in (EXAMPLE_REQUESTS, EXAMPLE_PREDICTIONS)
+    )
+    columns = [
+        column.name for column in EXAMPLE_FEEDBACK.columns if column not in (TOPIC_PARTITION, TOPIC_OFFSET)
+    ]
+    return (
+        f"SELECT model, {', '.join(map(quoted, columns))}\n"
+        f"FROM (SELECT * FROM {EXAMPLE_FEEDBACK.full_name(database)} FINAL) AS given\n"
+        f"INNER JOIN (SELECT DISTINCT model, request_id FROM ({kept})) AS kept USING (request_id)"
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.clickhouse import PANES, PROGRESS, quoted
-from streams.metrics.catalogue import CUT_OFF, RATIOS
+from streams.metrics.catalogue import HITS, OF_ALL_CUT_OFFS
 
 SEGMENTS = ("segment", "segment_value")
 """The columns that views by segment have and the others do not."""
@@ -22,20 +22,17 @@ MINUTES, HOURS = "panes_1m", "panes_1h"
 SUFFIX = {PANE: "", MINUTE: "_1m", HOUR: "_1h"}
 """Of views by the length of their windows."""
 
-BY_CUT_OFF = sorted(
-    {
-        name
-        for metric in RATIOS
-        if metric.name.endswith(CUT_OFF)
-        for name in metric.denominator
-        if not name.endswith(CUT_OFF)
-    }
+_KS = (
+    f"arrayMap(name -> substring(name, {len(HITS) + 1}), "
+    f"arrayFilter(name -> startsWith(name, '{HITS}'), mapKeys(sums)))"
 )
-"""Sums that a pane has once for all its cut-offs, and a window for each (`relevant@5`): its panes need not
-have the same ones, for policies change."""
-
-HITS = "hits@"
-"""Begins a sum that a pane has for each of its cut-offs."""
+_AT_KS = ", ".join(f"arrayMap(k -> concat('{name}@', k), {_KS})" for name in OF_ALL_CUT_OFFS)
+_OF_KS = ", ".join(f"arrayMap(k -> sums['{name}'], {_KS})" for name in OF_ALL_CUT_OFFS)
+AT_CUT_OFFS = (
+    f"mapUpdate(CAST(mapFromArrays(arrayConcat({_AT_KS}), arrayConcat({_OF_KS})), "
+    "'Map(LowCardinality(String), Float64)'), sums)"
+)
+"""The sums of a row, those of `OF_ALL_CUT_OFFS` for each cut-off too; a rollup's has them already."""
 
 TALLIES = {
     "sums": "sumMap",
@@ -51,16 +48,28 @@ Click delays are only the judge's."""
 
 IDENTITY = ("model", "version", "arm", "segment", "segment_value", "start", "end")
 
-MERGED_BY_PARTITION = "SETTINGS do_not_merge_across_partitions_select_final = 1"
+READING = "SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1"
+"""Of every `FINAL`: each day is merged by itself, and of it only the rows that the sorting key does not rule
+out (ClickHouse moves no other conditions before the merge)."""
 
 
 class Tallied(NamedTuple):
-    """A column made of a window's rows: `aggregate` of `column`, or `alone` of it where there is one row."""
+    """A column made of a window's rows: `whole`, an aggregation of them, or `alone` where there is one row,
+    that of a rollup."""
 
     name: str
-    column: str
-    aggregate: str
-    alone: str = "{}"
+    whole: str
+    alone: str
+
+
+def summed(name: str, column: str) -> Tallied:
+    """The sum of numbers."""
+    return Tallied(name, f"sum({column})", column)
+
+
+def merged(name: str, column: str) -> Tallied:
+    """Maps of `TALLIES` as one."""
+    return Tallied(name, f"{TALLIES[column]}({column})", column)
 
 
 class Windows(NamedTuple):
@@ -96,7 +105,7 @@ class Windows(NamedTuple):
 
     def _rolled_up(self, tallied: Sequence[Tallied]) -> str:
         """A row of the rollup is a row of the result."""
-        columns = [f"{each.alone.format(each.column)} AS {each.name}" for each in tallied]
+        columns = [f"{each.alone} AS {quoted(each.name)}" for each in tallied]
         return f"""\
         SELECT
             start AS pane,
@@ -106,10 +115,10 @@ class Windows(NamedTuple):
             [topic_partition] AS sources
         FROM {self._table(MINUTES if self.length == MINUTE else HOURS)} FINAL
         WHERE NOT retracted AND {self._of_segments} AND start < {mark(self.database, self.length)}
-        {MERGED_BY_PARTITION}"""
+        {READING}"""
 
     def _added_up(self, tallied: Sequence[Tallied]) -> str:
-        columns = [f"{each.aggregate}({each.column}) AS {each.name}" for each in tallied]
+        columns = [f"{each.whole} AS {quoted(each.name)}" for each in tallied]
         start = start_of(self.length)
         return f"""\
         SELECT
@@ -121,7 +130,7 @@ class Windows(NamedTuple):
         FROM {self._rows()}
         WHERE NOT retracted AND {self._of_segments}{self._since}
         GROUP BY pane, seconds, {self.series}
-        {MERGED_BY_PARTITION}"""
+        {READING}"""
 
     @property
     def _of_segments(self) -> str:
@@ -133,10 +142,8 @@ class Windows(NamedTuple):
 
     def _rows(self) -> str:
         """Where what is not rolled up yet is read from."""
-        if self.length == PANE:
-            return f"{PANES.full_name(self.database)} FINAL"
-        panes = rows_of_panes(self.database)
-        if self.length == MINUTE:
+        panes = f"{PANES.full_name(self.database)} FINAL"
+        if self.length != HOUR:
             return panes
         columns = ", ".join([*IDENTITY, "part", "deadline", "topic_partition", "retracted", *TALLIES])
         minutes, hours = mark(self.database, MINUTE), mark(self.database, HOUR)
@@ -158,18 +165,16 @@ def start_of(length: int) -> str:
     return "start" if length == PANE else f"toStartOfInterval(start, toIntervalMillisecond({length}))"
 
 
+_ONLY = "mapFilter((name, number) -> position(name, '@') > 0, {})"
+BY_CUT_OFF = Tallied("total", f"sumMap({_ONLY.format(AT_CUT_OFFS)})", _ONLY.format("sums"))
+"""The sums of metrics with a cut-off."""
+
+
 def rows_of_panes(database: str) -> str:
-    """A query, in parentheses, of the panes with the sums of `BY_CUT_OFF` by cut-off."""
-    ks = (
-        f"arrayMap(name -> substring(name, {len(HITS) + 1}), "
-        f"arrayFilter(name -> startsWith(name, '{HITS}'), mapKeys(sums)))"
-    )
-    names = ", ".join(f"arrayMap(k -> concat('{name}@', k), {ks})" for name in BY_CUT_OFF)
-    values = ", ".join(f"arrayMap(k -> sums['{name}'], {ks})" for name in BY_CUT_OFF)
-    by_k = f"mapFromArrays(arrayConcat({names}), arrayConcat({values}))"
+    """A query, in parentheses, of the panes with the sums of `OF_ALL_CUT_OFFS` by cut-off."""
     return f"""\
 (
-            SELECT * REPLACE(mapConcat(sums, CAST({by_k}, 'Map(LowCardinality(String), Float64)')) AS sums)
+            SELECT * REPLACE({AT_CUT_OFFS} AS sums)
             FROM {PANES.full_name(database)} FINAL
         )"""
 

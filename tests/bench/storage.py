@@ -7,7 +7,7 @@ Each round looks at another model. The time is from the request to the last byte
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -41,8 +41,13 @@ class Asked(NamedTuple):
     """One query of a dashboard."""
 
     dashboard: Dashboard
-    name: str
+    what: str
     sql: str
+
+    @property
+    def name(self) -> str:
+        """Where it is asked, and what."""
+        return f"{self.dashboard.title.removeprefix('Headgate ')}: {self.what}"
 
 
 class Timed(NamedTuple):
@@ -57,18 +62,18 @@ class Timed(NamedTuple):
         return max(_quantile(found, 0.95) for found in self.seconds.values())
 
     def __str__(self) -> str:
-        name = f"{self.asked.dashboard.title.removeprefix('Headgate ')}: {self.asked.name}"
-        return f"| {name} | {' | '.join(map(_spread, self.seconds.values()))} |"
+        return f"| {self.asked.name} | {' | '.join(map(_spread, self.seconds.values()))} |"
 
 
-def measure(days: int) -> str:
-    """Fills what lacks of so many days, then asks everything; a table, the slowest first."""
+def measure(days: int, containing: str = "") -> str:
+    """Fills what lacks of so many days, then asks everything, or the queries with so much in their names; a
+    table, the slowest first."""
     with served(FOLDER / str(days)) as (client, clickhouse):
         migrate(client, clickhouse.database)
         month = Month(client, clickhouse, days)
         month.fill(lambda text: print(text, flush=True))
         print(sizes(client), flush=True)
-        found = ask(client)
+        found = ask(client, [one for one in asked() if containing in one.name])
     overall = [second for one in found for seconds in one.seconds.values() for second in seconds]
     slow = sum(one.worst > LIMIT for one in found)
     return "\n".join(
@@ -129,9 +134,9 @@ def asked() -> Iterator[Asked]:
                 yield Asked(dashboard, panel.title, panel.query.sql)
 
 
-def ask(client: Client) -> list[Timed]:
-    """Times every query in each span, `ROUNDS` times, after a round that does not count."""
-    found = [Timed(one, {name: [] for name in SPANS}) for one in asked()]
+def ask(client: Client, queries: Iterable[Asked]) -> list[Timed]:
+    """Times each query in each span, `ROUNDS` times, after a round that does not count."""
+    found = [Timed(one, {name: [] for name in SPANS}) for one in queries]
     for number in range(ROUNDS + 1):
         for name, span in SPANS.items():
             look = looked(world.name(number + 1), span)

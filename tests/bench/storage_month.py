@@ -73,6 +73,8 @@ class Month:
         with ThreadPoolExecutor(AT_ONCE) as threads:
             for _ in threads.map(self._copy, copies):
                 pass
+        if copies:
+            self._settle()
         say(f"{len(copies)} days copied in {time.monotonic() - began:.0f} s")
         if not self._holds(last):
             began = time.monotonic()
@@ -131,6 +133,12 @@ class Month:
         for moment in range(END - FRESH, END, 5 * MINUTE):
             self._insert(world.panes(moment, moment + 5 * MINUTE, snapshot=2))
         self._roll_up(END)
+
+    def _settle(self) -> None:
+        """Leaves the hours of days that are over in one part, as merges do, for they are few."""
+        self._command(f"SYSTEM START MERGES {HOURS}")
+        self._command(f"OPTIMIZE TABLE {HOURS} FINAL")
+        self._command(f"SYSTEM STOP MERGES {HOURS}")
 
     def _again(self, table: str, first: int, last: int, later: int) -> None:
         """Rows of `table` from `first` until `last` once more, `later`."""

@@ -171,17 +171,17 @@ def test_there_is_a_view_for_each_resolution(filled: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "view"), [(6, "metrics"), (7, "metrics_1m"), (7 * 24, "metrics_1m"), (30 * 24, "metrics_1h")]
+    ("hours", "view"), [(6, "series"), (7, "series_1m"), (7 * 24, "series_1m"), (30 * 24, "series_1h")]
 )
 def test_the_longer_the_time_the_coarser_the_windows(filled: Database, hours: int, view: str) -> None:
     look = LOOK._replace(end=LOOK.start + hours * HOUR)
     for dashboard in (model.DASHBOARD, release.DASHBOARD):
-        assert seen(filled, dashboard, look).variables["metrics"] == view
+        assert seen(filled, dashboard, look).variables["series"] == view
 
 
 def test_whoever_wants_single_panes_of_a_week_gets_them(filled: Database) -> None:
     look = LOOK._replace(end=LOOK.start + 7 * DAY, variables={**CHOSEN, "resolution": "pane"})
-    assert seen(filled, model.DASHBOARD, look).variables["metrics"] == "metrics"
+    assert seen(filled, model.DASHBOARD, look).variables["series"] == "series"
 
 
 def test_nothing_is_shown_of_another_model(filled: Database) -> None:

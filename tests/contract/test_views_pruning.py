@@ -16,7 +16,7 @@ TIMES = {
     **{name + suffix: "pane" for name in ("metrics", "metrics_by_segment") for suffix in ("", "_1m", "_1h")},
     **{
         name + suffix: "pane"
-        for name in ("drift", "latencies", "reliability")
+        for name in ("series", "series_by_segment", "drift", "latencies", "reliability")
         for suffix in ("", "_1m", "_1h")
     },
     "evidence": "ts",
@@ -85,6 +85,21 @@ def test_a_view_reads_the_models_time_and_no_more(full: Database, view: str) -> 
     for table, (keys, read, whole) in found.items():
         assert "model" in keys, table
         assert read <= max(2, whole // 5), f"{table}: {read} of {whole} granules"
+
+
+@pytest.mark.parametrize("view", ["metrics", "metrics_1m", "metrics_1h"])
+def test_of_custom_metrics_only_the_time_that_is_asked_for_is_read(full: Database, view: str) -> None:
+    first = f"fromUnixTimestamp64Milli({NOON + 23 * HOUR})"
+    plan = full.read(f"EXPLAIN indexes = 1 SELECT * FROM {view} WHERE model = 'model-7' AND pane >= {first}")
+    reads = [
+        text
+        for table, text in READ.findall("\n".join(str(line) for (line,) in plan))
+        if table == "samples_log"
+    ]
+    parts = [[tuple(map(int, pair)) for pair in re.findall(r"Parts: (\d+)/(\d+)", text)] for text in reads]
+    assert parts
+    for steps in parts:
+        assert steps[-1][0] < max(whole for _, whole in steps)
 
 
 PANELS = [

@@ -99,8 +99,17 @@ def _map(value: dict[str, str] | None) -> dict[str, str]:
     return value or {}
 
 
-def _array(value: list[str] | None) -> list[str]:
+def _array(value: list[Any] | None) -> list[Any]:
     return value or []
+
+
+def _words(value: list[str | int] | None) -> list[str]:
+    """Ids, of which 7 equals "7"."""
+    return [str(each) for each in value or ()]
+
+
+def _word(value: str | int | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _of_distributions(field: str) -> Callable[[Profile], dict[str, object]]:
@@ -403,6 +412,77 @@ DEAD_LETTERS = Table(
     order_by=("stage", "topic", "partition", "offset"),
 )
 
+_PLACE = (TOPIC_PARTITION, TOPIC_OFFSET)
+
+EXAMPLE_REQUESTS = Table(
+    "example_requests_log",
+    topics.REQUESTS,
+    (
+        _column("model", WORD),
+        _column("ts", TIME),
+        _column("request_id", TEXT),
+        _optional("user", TEXT),
+        _optional("surface", TEXT),
+        Column("segments", WORDS, "record.segments", _map),
+        Column("items", f"Array({TEXT})", "record.items", _words),
+        _optional("k", COUNT),
+        _optional("deadline_ms", NUMBER),
+        _object("inputs"),
+        _object("features"),
+        *_PLACE,
+    ),
+    order_by=("model", "ts", "request_id", "topic_partition", "topic_offset"),
+)
+"""Sampled requests, as `streams/storage/examples.py` lets them be seen: `user` is a keyed hash. The place is
+that of the first record, where one was re-published."""
+
+EXAMPLE_PREDICTIONS = Table(
+    "example_predictions_log",
+    topics.PREDICTIONS,
+    (
+        _column("model", WORD),
+        _column("ts", TIME),
+        _column("request_id", TEXT),
+        _column("version", WORD),
+        _column("arm", WORD),
+        _column("status", WORD),
+        _column("latency_ms", NUMBER),
+        _optional("generation", COUNT),
+        Column("items", f"Array({TEXT})", "record.items", _words),
+        Column("scores", f"Array({NUMBER})", "record.scores", _array),
+        _optional("shown", COUNT),
+        Column("propensities", f"Array({NUMBER})", "record.propensities", _array),
+        _optional("infer_ms", NUMBER),
+        _optional("queue_ms", NUMBER),
+        _optional("batch", COUNT),
+        _optional("worker", TEXT),
+        _optional("user", TEXT),
+        _optional("surface", TEXT),
+        Column("segments", WORDS, "record.segments", _map),
+        _object("features"),
+        _optional("error", TEXT),
+        *_PLACE,
+    ),
+    order_by=("model", "ts", "request_id", "topic_partition", "topic_offset"),
+)
+"""The predictions of sampled requests."""
+
+EXAMPLE_FEEDBACK = Table(
+    "example_feedback_log",
+    topics.FEEDBACK,
+    (
+        _column("request_id", TEXT),
+        _column("ts", TIME),
+        _column("kind", WORD),
+        Column("item", f"Nullable({TEXT})", "record.item", _word),
+        _optional("value", NUMBER),
+        _optional("event_id", TEXT),
+        *_PLACE,
+    ),
+    order_by=("request_id", "ts", "topic_partition", "topic_offset"),
+)
+"""The feedback of sampled requests: whose model it is about, they say."""
+
 PROGRESS = Table(
     "progress",
     topics.PANES,
@@ -432,6 +512,9 @@ TABLES = (
     SAMPLES,
     SILENCES,
     DEAD_LETTERS,
+    EXAMPLE_REQUESTS,
+    EXAMPLE_PREDICTIONS,
+    EXAMPLE_FEEDBACK,
     PROGRESS,
 )
 """All tables, in the order in which a block of rows is inserted: progress after the panes that it speaks
@@ -451,5 +534,8 @@ BY_RECORD: dict[type[msgspec.Struct], Table] = {
     records.Sample: SAMPLES,
     records.Silence: SILENCES,
     records.DeadLetter: DEAD_LETTERS,
+    records.Request: EXAMPLE_REQUESTS,
+    records.Prediction: EXAMPLE_PREDICTIONS,
+    records.Feedback: EXAMPLE_FEEDBACK,
 }
 """Where each type of record is kept."""

@@ -61,6 +61,17 @@ class Explore(Part, frozen=True):
     depth: Cutoff = 10
 
 
+class Examples(Part, frozen=True):
+    """Of this share of requests the records themselves are kept to be looked at, by a hash of the
+    request_id: with all their predictions and feedback. Of `inputs` and `features` those that are named. Only
+    where the deployment keeps any (`[examples]` in headgate.toml).
+    """
+
+    share: Share = 0.0
+    inputs: tuple[Name, ...] = ()
+    features: tuple[Name, ...] = ()
+
+
 class Drift(Part, frozen=True):
     """Above which distance from the reference profile a feature has drifted."""
 
@@ -276,6 +287,7 @@ class Policy(Part, frozen=True):
     unit: Literal["user", "request"] = "user"
     maturity: Maturity = AUTO
     explore: Explore = Explore()
+    examples: Examples = Examples()
     rules: tuple[Rule, ...] = ()
     release: ReleasePolicy | None = None
 

@@ -1,4 +1,6 @@
-"""`headgate check`: is everything reachable, and as it should be? One line each."""
+"""`headgate check`: is everything reachable, and as it should be? One line each. It changes nothing but what
+ClickHouse lacks of our tables and views.
+"""
 
 import argparse
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from rich.text import Text
 
 from infra.commands import (
     check_clickhouse,
+    check_examples,
     check_groups,
     check_policies,
     check_receivers,
@@ -28,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Asks Kafka, ClickHouse and the receivers of alerts whether everything is there and as it should\n"
         "be: topics, tables, policies, who reads and how far. One line each; what is wrong says what to\n"
-        "do, and the exit status is then 1."
+        "do, and the exit status is then 1.\n\n"
+        "Of tables and views it makes those that ClickHouse lacks, where it may, and says so; `headgate\n"
+        "schema show` only tells."
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -60,7 +65,9 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             yield ok(subject, f"{brokers} broker{'s' if brokers > 1 else ''}")
             yield from check_topics.check(settings, broker, check_policies.longest(settings, broker))
             yield from check_policies.check(settings, broker)
-            yield from check_groups.check(settings, broker)
+            asking = check_policies.asking_for_examples(settings, broker)
+            yield from check_examples.check(settings, asking)
+            yield from check_groups.check(settings, broker, check_examples.stages(settings, asking))
             yield from check_signing.check(settings)
     except HeadgateError as error:
         text, _, remedy = (

@@ -1,4 +1,6 @@
-"""`headgate check` on ClickHouse: does it answer, and are the tables and views there?"""
+"""`headgate check` on ClickHouse: does it answer, and are the tables and views there? What it lacks of them
+is made, where this user may and no newer Headgate has been there.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -8,11 +10,13 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
+from infra.commands import schema
 from infra.commands.finding import Finding, ok, wrong
 from schemas.clickhouse import TABLES
+from schemas.errors import HeadgateError
 from schemas.settings import Settings
-from streams.storage import NAMES
-from streams.storage.migration import SchemaError, state
+from streams.storage import NAMES, migrate
+from streams.storage.migration import SchemaError, State, migrations, state
 
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it reports is in its errors as well
 
@@ -40,26 +44,48 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(client: Client, settings: Settings) -> Finding:
-    """How tables and views stand."""
+    """How tables and views stand, once they are as they are to be."""
     where = settings.clickhouse
     subject = f"database {where.database}"
     try:
-        found = state(client, where.database, where.cluster)
+        before = state(client, where.database, where.cluster)
     except SchemaError as error:
-        text, _, remedy = str(error).removeprefix(f"{subject}: ").partition("; ")
-        return wrong(subject, text, remedy)
-    lacking = [
-        *(f"migration {each.number:04d} {each.name}" for each in found.pending),
-        *found.missing,
-        *(f"the view {name}" for name in found.views),
-    ]
-    if lacking:
-        return wrong(
-            subject,
-            f"lacks {', '.join(lacking)}",
-            "run `headgate schema apply`; `headgate streams sink` does it when it starts, too",
-        )
-    return ok(subject, f"{len(found.applied)} migrations, {len(TABLES)} tables, {len(NAMES)} views")
+        return _refused(subject, error)
+    if not before.current:
+        try:
+            with schema.connected(settings) as patient:
+                migrate(patient, where.database, settings.storage, where.cluster)
+        except HeadgateError as error:
+            finding = _refused(subject, error)
+            return wrong(subject, f"lacks {_lacking(before)}: {finding.text}", finding.remedy)
+    standing = f"{len(migrations())} migrations, {len(TABLES)} tables, {len(NAMES)} views"
+    return ok(subject, standing if before.current else f"{_made(before)}; {standing}")
+
+
+def _refused(subject: str, error: HeadgateError) -> Finding:
+    text, _, remedy = str(error).removeprefix(f"{subject}: ").partition("; ")
+    return wrong(
+        subject, text, remedy or "run `headgate schema apply` as a user who may; the sink waits till then"
+    )
+
+
+def _lacking(before: State) -> str:
+    return ", ".join(
+        [
+            *(f"migration {each.number:04d} {each.name}" for each in before.pending),
+            *before.missing,
+            *(f"the view {name}" for name in before.views),
+        ]
+    )
+
+
+def _made(before: State) -> str:
+    """What was done, the least of it that says all: a migration makes its tables, and views follow."""
+    if before.pending:
+        return f"applied {', '.join(f'{each.number:04d} {each.name}' for each in before.pending)}"
+    if before.missing:
+        return f"made {', '.join(before.missing)} again"
+    return f"replaced the view{'s' if len(before.views) > 1 else ''} {', '.join(before.views)}"
 
 
 def _reason(error: BaseException) -> str:

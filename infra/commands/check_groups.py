@@ -23,10 +23,11 @@ RECENT = 15_000
 SERVING = "serve"
 
 
-def check(settings: Settings, broker: Broker) -> Iterator[Finding]:
-    """A finding a stage, one for the workers of a whole repository, and one about the join's progress."""
+def check(settings: Settings, broker: Broker, stages: Sequence[str]) -> Iterator[Finding]:
+    """A finding for each of `stages`, one for the workers of a whole repository, and one about the join's
+    progress."""
     existing = broker.cluster().partitions
-    for name in registry.default(settings):
+    for name in stages:
         yield _group(broker, existing, name, registry.group(name, settings), registry.reads(name), settings)
     yield _group(broker, existing, SERVING, group_of(settings, ()), (topics.REQUESTS,), settings)
     if topics.PANES.full_name(settings.topics) in existing:

@@ -26,6 +26,11 @@ def longest(settings: Settings, broker: Broker) -> int:
     return max(map(cost.kept, current or [policies.default("")]))
 
 
+def asking_for_examples(settings: Settings, broker: Broker) -> Sequence[str]:
+    """The models whose policies ask for raw records to be kept."""
+    return [one.model for one in _current(settings, broker) if policies.parse(one.policy).examples.share > 0]
+
+
 def check(settings: Settings, broker: Broker) -> Iterator[Finding]:
     """A finding a model, and one about the cost."""
     current = _current(settings, broker)

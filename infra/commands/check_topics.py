@@ -12,13 +12,20 @@ from infra.commands.output import ago
 from schemas import topics
 from schemas.settings import Settings
 from schemas.topics import Cleanup, Topic
+from streams.log import LARGEST
+
+THEIRS = (topics.REQUESTS, topics.FEEDBACK, topics.SAMPLES)
+"""Topics that others write. What is re-published there has been taken before."""
+
+AHEAD = 60_000
+"""Feedback may come so much (ms) before the prediction that it answers."""
 
 FOREVER = -1
 """Kafka's `retention.ms` of a topic that keeps everything."""
 
 
 def check(settings: Settings, broker: Broker, span: int) -> Iterator[Finding]:
-    """A finding a topic. `span` (ms): what the join reads again when it starts, and retention must leave."""
+    """A finding a topic. `span` (ms): from a pane's start to its deadline, by the longest policy."""
     existing = broker.cluster().partitions
     names = {topic: topic.full_name(settings.topics) for topic in topics.ALL}
     configs = _configs(broker, [name for name in names.values() if name in existing])
@@ -28,7 +35,16 @@ def check(settings: Settings, broker: Broker, span: int) -> Iterator[Finding]:
         elif existing[name] != topic.partitions(settings.topics):
             yield _partitions(topic, name, existing[name], settings)
         else:
-            yield _configured(topic, name, existing[name], configs[name], span)
+            yield _configured(topic, name, existing[name], configs[name], _needed(topic, span))
+
+
+def _needed(topic: Topic, span: int) -> int:
+    """For how long (ms) the join needs a record: feedback until no prediction can come any more that it
+    answers; a prediction that has some, which may come at the end of its own span, as long as that.
+    """
+    if topic is topics.FEEDBACK:
+        return span + AHEAD
+    return 2 * span + AHEAD if topic is topics.PREDICTIONS else span
 
 
 def _configs(broker: Broker, names: list[str]) -> dict[str, dict[str, str]]:
@@ -81,6 +97,13 @@ def _configured(topic: Topic, name: str, partitions: int, config: Mapping[str, s
         )
     kept = "compacted" if compacted else "kept for ever" if retention == FOREVER else f"kept {ago(retention)}"
     text = f"{partitions} partition{'s' if partitions > 1 else ''}, {kept}, {clock}"
+    largest = int(config["max.message.bytes"])
+    if topic not in THEIRS and largest < LARGEST:
+        return note(
+            subject,
+            f"{text}; takes {largest:,} bytes at once, but Headgate writes records of up to {LARGEST:,}",
+            f"a larger one is refused: {_alteration(name, 'max.message.bytes', str(creation.MAX_RECORD))}",
+        )
     if topic.event and clock == "CreateTime" and retention != FOREVER:
         return note(
             subject,

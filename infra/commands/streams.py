@@ -14,11 +14,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "  join   matches predictions with feedback and writes metrics, pane by pane\n"
         "  judge  watches the metrics, raises alerts, and moves releases on or back\n"
         "  sink   stores everything in ClickHouse\n"
-        "  notify sends alerts to Alertmanager or a webhook, where one is configured ([notify])\n\n"
+        "  notify sends alerts to Alertmanager or a webhook, where one is configured ([notify])\n"
+        "  examples keeps a sample of raw records, where [examples] is configured and policies ask\n\n"
         "Run it on several machines to share the work, as far as there are partitions.\n\n"
         "Each process answers /healthz, /readyz and /metrics (Prometheus): join on 127.0.0.1:9400, judge on\n"
-        "9401, sink on 9402, notify on 9403. HEADGATE_HEALTH=HOST:PORT puts join elsewhere, and the others\n"
-        "on the ports after it; HEADGATE_HEALTH=off turns it off."
+        "9401, sink on 9402, notify on 9403, examples on 9404. HEADGATE_HEALTH=HOST:PORT puts join\n"
+        "elsewhere, and the others on the ports after it; HEADGATE_HEALTH=off turns it off."
     )
     parser.add_argument(
         "stages", nargs="*", metavar="STAGE", type=stage, help=f"any of {', '.join(registry.STAGES)}"

@@ -17,10 +17,16 @@ from schemas import settings
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
 
+PREFIX, LOCK = "headgate-", "lock"
+"""How temporary folders are called, and the file in each folder that its stack has locked."""
+YOUNGEST = 60.0
+"""Seconds after which a temporary folder that nobody has locked is one that was left behind: till then its
+owner may be about to lock it, and the guards of one that was killed about to end its processes."""
+
 
 class LocalStack:
     """The local stack. Nothing of it is left after the `with` block but for `data`, where given; and no
-    process after `kill -9` of this one, which leaves the temporary folder, too.
+    process after `kill -9` of this one, which leaves the temporary folder, for `remove_left` to find.
 
     >>> with LocalStack() as stack:                # doctest: +SKIP
     ...     stack.settings.kafka.brokers, stack.settings.clickhouse.url
@@ -41,7 +47,7 @@ class LocalStack:
         """
         self._temporary = data is None
         self._lock: IO[bytes] | None = None
-        self._data = Path(tempfile.mkdtemp(prefix="headgate-")) if data is None else data
+        self._data = Path(tempfile.mkdtemp(prefix=PREFIX)) if data is None else data
         self.logs = self._data / "logs"
         base = base or Settings()
         account = base.clickhouse
@@ -106,7 +112,7 @@ class LocalStack:
     def _claim_data(self) -> IO[bytes]:
         try:
             self._data.mkdir(parents=True, exist_ok=True)
-            lock = (self._data / "lock").open("wb")
+            lock = (self._data / LOCK).open("wb")
         except OSError as error:
             raise HeadgateError(
                 f"{self._data}: {error.strerror}; expected a folder that we may write to; "
@@ -121,3 +127,33 @@ class LocalStack:
                 "stop that, or choose another with --data DIR"
             ) from None
         return lock
+
+
+def remove_left(where: Path, now: float) -> list[Path]:
+    """Removes the temporary folders in `where` of stacks that were killed, and answers them. A stack is known
+    to be dead by its lock, which the kernel takes from a process that ends. `now`: Unix time.
+    """
+    return [
+        folder for folder in sorted(where.glob(f"{PREFIX}*")) if _is_left(folder, now) and _removed(folder)
+    ]
+
+
+def _is_left(folder: Path, now: float) -> bool:
+    try:
+        return now - (folder / LOCK).stat().st_mtime > YOUNGEST
+    except OSError:  # not a stack's, or not ours to look into, or being removed by its owner
+        return False
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        lock = (folder / LOCK).open("r+b")
+    except OSError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()

@@ -3,6 +3,7 @@
 import shlex
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from types import FrameType
 import clickhouse_connect
 
 from infra import topics
-from infra.local.stack import LocalStack
+from infra.local.stack import LocalStack, remove_left
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from streams.storage.migration import migrate
@@ -31,9 +32,10 @@ def up(
     or SIGTERM.
 
     Topic prefix, partitions and ClickHouse's account are those of `settings`; `data` None is a temporary
-    folder. Raises `HeadgateError` for a busy port, a data folder that is in use, or what else keeps the stack
-    from starting.
+    folder; such folders that stacks left behind when they were killed are removed. Raises `HeadgateError` for
+    a busy port, a data folder that is in use, or what else keeps the stack from starting.
     """
+    remove_left(Path(tempfile.gettempdir()), time.time())
     with (
         suppress(KeyboardInterrupt),
         _interruptible(),

@@ -1,5 +1,6 @@
 """The local stack as a whole: it comes up, it is found busy where it is, and nothing of it is left behind."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from infra.local import ports
-from infra.local.stack import LocalStack
+from infra.local.stack import LOCK, PREFIX, LocalStack, remove_left
 from schemas import settings
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
@@ -154,6 +155,26 @@ def test_kill_9_of_the_parent_while_starting_leaves_nothing(tmp_path: Path) -> N
     holder.kill()
     holder.wait()
     assert eventually(lambda: processes_of(tmp_path) == [], 15), processes_of(tmp_path)
+
+
+def left(where: Path, name: str, age: float) -> Path:
+    """A folder as a stack leaves it behind that was started `age` seconds ago, and then killed."""
+    folder = where / f"{PREFIX}{name}"
+    (folder / "kafka").mkdir(parents=True)
+    (folder / LOCK).touch()
+    os.utime(folder / LOCK, (1e9 - age, 1e9 - age))
+    return folder
+
+
+def test_the_folder_of_a_stack_that_was_killed_is_removed_and_no_other(tmp_path: Path) -> None:
+    dead, young = left(tmp_path, "dead", 3_600), left(tmp_path, "young", 1)
+    running, others = left(tmp_path, "running", 3_600), tmp_path / f"{PREFIX}others"
+    others.mkdir()
+    with (running / LOCK).open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert remove_left(tmp_path, now=1e9) == [dead]
+    assert sorted(tmp_path.iterdir()) == sorted([young, running, others])
+    assert remove_left(tmp_path, now=1e9) == [running]
 
 
 def test_an_exception_ends_everything_and_removes_a_temporary_folder() -> None:

@@ -18,8 +18,10 @@ from infra.local import ports
 from infra.local.kafka import Kafka
 from schemas import topics
 from schemas.receivers import Notify
-from schemas.settings import Settings
+from schemas.records import ENCODER, PolicyRecord
+from schemas.settings import Examples, Settings
 from streams import registry
+from streams.log import Output
 from tests.conftest import isolated
 from tests.probing import Answer, ask
 
@@ -106,6 +108,15 @@ def produce(settings: Settings, count: int) -> None:
     for number in range(count):
         producer.produce(topics.REQUESTS.full_name(settings.topics), str(number), partition=0)
     assert producer.flush(30) == 0
+
+
+def ask_for_examples(settings: Settings) -> None:
+    """Without such a policy that stage has nothing to do."""
+    policy = msgspec.Raw(b'{"model":"ranker","examples":{"share":1}}')
+    record = PolicyRecord(model="ranker", ts=time.time_ns() // 1_000_000, policy=policy, actor="ann")
+    output = Output(settings)
+    output.send(topics.POLICIES, "ranker", ENCODER.encode(record))
+    output.flush()
 
 
 def impatient(settings: Settings, liveness: float) -> Settings:
@@ -216,7 +227,10 @@ def test_each_stage_serves_health_on_a_port_of_its_own_and_says_what_only_it_kno
     own: Settings, start: Start, stage: str
 ) -> None:
     notify = Notify(webhook=f"http://127.0.0.1:{ports.free()}")
-    process = start(msgspec.structs.replace(own, notify=notify), stage)
+    ask_for_examples(own)
+    busy = msgspec.structs.replace(own, notify=notify, examples=Examples("of this test alone"))
+    process = start(busy, stage)
+    process.until("/metrics", lambda answer: "headgate_lag_records{" in answer.text)
     process.until_ready()
     found = {family.name for family in text_string_to_metric_families(process.ask("/metrics").text)}
     expected = {
@@ -224,6 +238,7 @@ def test_each_stage_serves_health_on_a_port_of_its_own_and_says_what_only_it_kno
         "judge": "headgate_models",
         "sink": "headgate_rows",
         "notify": "headgate_posted_alerts",
+        "examples": "headgate_rows",
     }
     assert {expected[stage], "headgate_lag_records", "process_resident_memory_bytes"} <= found
 

@@ -17,6 +17,7 @@ from infra.commands import kafka
 from infra.commands.output import ago, duration, instant
 from schemas import topics
 from schemas.records import TYPES
+from tests.certificates import PEM
 
 COMMANDS = (
     *("up", "demo", "streams", "model", "serve", "policy", "release", "silence"),
@@ -126,18 +127,50 @@ def test_kafka_out_of_reach_is_one_line_that_says_what_to_do(
     assert "HEADGATE_KAFKA" in line
 
 
-def test_security_settings_that_cannot_be_are_one_line(capfd: pytest.CaptureFixture[str]) -> None:
-    Path("empty.pem").touch()
-    Path("headgate.toml").write_text("[kafka]\nsecurity_protocol = 'SSL'\nssl_ca = 'empty.pem'\n")
-    assert cli.main(["policy", "show"]) == 1
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("Kafka settings: ")
-    assert "ssl.ca.location" in line
-
-
-@pytest.mark.parametrize(
-    "arguments", [["serve", "--models", "."], ["streams", "sink"], ["check"]], ids=" ".join
+WHOEVER = pytest.mark.parametrize(
+    "arguments",
+    [["serve", "--models", "."], ["streams", "sink"], ["policy", "show"], ["check"]],
+    ids=" ".join,
 )
+"""Commands that open the files of TLS with one library or the other."""
+
+
+@WHOEVER
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            "[kafka]\nsecurity_protocol = 'SSL'\nssl_ca = 'broken.pem'\n",
+            "[kafka] ssl_ca in headgate.toml: broken.pem: OpenSSL cannot read it; expected certificates of ",
+        ),
+        (
+            "[kafka]\nsecurity_protocol = 'SSL'\nssl_ca = 'empty.pem'\n",
+            "[kafka] ssl_ca in headgate.toml: empty.pem: no certificate or crl found; expected certificates ",
+        ),
+        (
+            "[kafka]\nsecurity_protocol = 'SSL'\nssl_certificate = 'good.pem'\nssl_key = 'broken.pem'\n",
+            "[kafka] ssl_certificate, ssl_key in headgate.toml: good.pem, broken.pem: OpenSSL cannot read it",
+        ),
+        (
+            "[clickhouse]\nca = 'broken.pem'\n",
+            "[clickhouse] ca in headgate.toml: broken.pem: OpenSSL cannot read it; expected certificates of ",
+        ),
+    ],
+    ids=["broken", "empty", "key", "clickhouse"],
+)
+def test_a_certificate_that_is_none_is_one_line_whoever_asks_for_it(
+    arguments: list[str], settings: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty.pem").touch()
+    Path("good.pem").write_text(PEM)
+    Path("broken.pem").write_text(PEM.replace("MII", "XXX", 1))
+    Path("headgate.toml").write_text(settings)
+    assert cli.main(arguments) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
+@WHOEVER
 def test_a_certificate_that_is_not_there_is_one_line_whoever_asks_for_it(
     arguments: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,8 +4,10 @@ import argparse
 import importlib
 import importlib.metadata
 import re
+import threading
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +20,7 @@ from infra.container import healthy, locked
 from schemas import settings as configuration
 from schemas.settings import Settings
 from streams import registry
+from streams.storage import grants
 
 ROOT = Path(__file__).parent.parent.parent
 CONTAINER = ROOT / "infra" / "container"
@@ -164,6 +167,62 @@ def test_both_targets_have_the_same_onnx_runtime() -> None:
 
 def test_the_health_check_asks_wherever_something_of_ours_answers() -> None:
     assert sorted(healthy.PORTS) == sorted(health_ports().values())
+
+
+class Process(BaseHTTPRequestHandler):
+    """What a process of ours answers that is well and was started at `started` (Unix time)."""
+
+    started = 1.7e9
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/metrics":
+            self.wfile.write(f"# TYPE x gauge\nprocess_start_time_seconds {self.started:g}\n".encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's word)
+        """Nothing is logged."""
+
+
+@pytest.mark.parametrize(("age", "well"), [(0.5, False), (healthy.YOUNG + 1, True)])
+def test_who_dies_again_and_again_is_never_healthy_for_it_is_always_young(age: float, well: bool) -> None:
+    """Docker believes the first yes."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Process) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert healthy.ask(server.server_port, Process.started + age) is well
+        server.shutdown()
+    assert healthy.ask(server.server_port, Process.started + age) is None
+
+
+def test_setup_brings_the_database_up_to_date_and_makes_the_user_for_dashboards() -> None:
+    lines = (CONTAINER / "setup.sh").read_text().splitlines()
+    commands = [line.split()[1:] for line in lines if line.strip().startswith("headgate ")]
+    assert all(understood([word for word in command if word != "${reader:-}"]) for command in commands)
+    assert commands[:3] == [["topics", "create"], ["schema", "apply"], ["schema", "grants"]]
+
+
+def test_in_compose_everything_waits_for_setup() -> None:
+    for name, service in compose().items():
+        if name in ("join", "judge", "sink", "worker-1", "worker-2", "grafana"):
+            assert service["depends_on"]["setup"]["condition"] == "service_completed_successfully"
+
+
+def test_in_compose_grafana_signs_in_as_the_user_that_may_only_read() -> None:
+    services = compose()
+    made = services["setup"]["environment"][grants.VARIABLE]
+    assert services["grafana"]["environment"]["HEADGATE_CLICKHOUSE_PASSWORD"] == made
+    assert made != services["join"]["environment"]["HEADGATE_CLICKHOUSE_PASSWORD"]
+    assert "headgate dashboards export ${reader:-}" in (CONTAINER / "setup.sh").read_text()
+
+
+def test_the_reader_is_who_the_data_source_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for option in ([], ["--reader"]):
+        assert cli.main(["dashboards", "export", *option, "out"]) == 0
+        (source,) = yaml.safe_load(Path("out/datasources/headgate.yaml").read_text())["datasources"]
+        found.append(source["jsonData"]["username"])
+    assert found == ["default", Settings().clickhouse.reader]
 
 
 def test_the_image_answers_health_checks_on_the_default_ports() -> None:

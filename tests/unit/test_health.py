@@ -49,6 +49,13 @@ def test_before_it_works_a_process_is_healthy_but_not_ready_and_says_what_it_wai
     assert made.ready(0.0) == (False, "Kafka at k:1 does not answer")
 
 
+def test_a_process_that_has_nothing_to_do_is_as_ready_as_it_can_be() -> None:
+    made = health(None)
+    made.waits_for, made.idle = "no policy asks for examples", True
+    assert made.healthy(0.0) == (True, "waiting: no policy asks for examples")
+    assert made.ready(0.0) == (True, "no policy asks for examples")
+
+
 def test_a_process_at_work_is_both() -> None:
     made = health(WELL)
     assert made.healthy(101.0) == (True, "all is read")

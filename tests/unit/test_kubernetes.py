@@ -14,6 +14,8 @@ from schemas import settings as configuration
 from schemas.settings import ClickHouse, Settings
 from serving.worker import group_of
 from streams import registry
+from streams.storage import grants
+from tests.certificates import PEM
 from tests.unit.test_containers import health_ports, known_variables, understood
 
 KUBERNETES = Path(__file__).parent.parent.parent / "infra" / "kubernetes"
@@ -45,7 +47,7 @@ def house() -> dict[str, Any]:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Those of the base, with a certificate that is there."""
-    (tmp_path / "ca.crt").touch()
+    (tmp_path / "ca.crt").write_text(PEM)
     text = (BASE / "headgate.toml").read_text().replace("/etc/headgate/tls", str(tmp_path))
     (tmp_path / "headgate.toml").write_text(text)
     return configuration.load(tmp_path / "headgate.toml", {})
@@ -109,6 +111,25 @@ def test_passwords_come_from_keys_of_the_secret_and_under_names_that_are_read() 
             target["key"] for target in found["spec"]["secretTargetRef"] if target["name"] == "headgate"
         }
         assert wanted <= keys
+
+
+def test_a_deployment_begins_with_topics_tables_and_the_user_for_dashboards() -> None:
+    (job,) = documents("Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["headgate-setup"]
+    example = (KUBERNETES / "secrets" / "credentials.env.example").read_text()
+    (variable,) = container["env"]
+    assert variable["name"] == grants.VARIABLE
+    assert f"{variable['valueFrom']['secretKeyRef']['key']}=" in example
+
+
+def test_raw_records_are_kept_by_nobody_before_an_overlay_says_so() -> None:
+    (deployment,) = (d for d in documents("Deployment") if d["metadata"]["name"] == "headgate-examples")
+    assert deployment["spec"]["replicas"] == 0
+    ((_, container),) = ((name, found) for name, found in containers() if name == "examples")
+    (variable,) = container["env"]
+    assert variable["name"] in known_variables()
+    assert variable["valueFrom"]["secretKeyRef"]["key"] == "HEADGATE_EXAMPLES_SECRET"
 
 
 def test_nothing_is_root_and_nothing_can_be_written_to() -> None:

@@ -202,6 +202,9 @@ objects = st.fixed_dictionaries(
         "segments": st.lists(words, max_size=2, unique=True),
         "unit": st.sampled_from(["user", "request"]),
         "maturity": durations | st.just("auto"),
+        "examples": st.fixed_dictionaries(
+            {}, optional={"share": shares, "features": st.lists(words, max_size=2)}
+        ),
         "explore": st.fixed_dictionaries({}, optional={"share": shares, "depth": st.integers(1, 50)}),
         "rules": st.lists(rules, max_size=3, unique_by=lambda rule: rule["name"]),
         "release": st.none() | releases,

@@ -7,12 +7,13 @@ import pytest
 
 from schemas.errors import HeadgateError
 from schemas.receivers import Notify
-from schemas.settings import Settings
+from schemas.settings import Examples, Settings
 from streams.backoff import FIRST_PAUSE, HEALTHY, LONGEST_PAUSE, Backoff
 from streams.registry import STAGES
 from streams.supervisor import children
 
 WITH_RECEIVER = Settings(notify=Notify(webhook="http://127.0.0.1:9"))
+WITH_SECRET = Settings(examples=Examples("a key that nobody else has"))
 
 
 @pytest.fixture
@@ -41,14 +42,17 @@ def test_pauses_differ_lest_all_stages_storm_a_broker_at_once() -> None:
 
 
 def test_all_stages_with_something_to_do_run_where_none_is_named() -> None:
-    assert set(children([], Settings())) == set(STAGES) - {"notify"}
-    assert set(children([], WITH_RECEIVER)) == set(STAGES)
+    assert set(children([], Settings())) == set(STAGES) - {"notify", "examples"}
+    assert set(children([], WITH_RECEIVER)) == set(STAGES) - {"examples"}
+    assert set(children([], WITH_SECRET)) == set(STAGES) - {"notify"}
 
 
 def test_a_stage_that_has_nothing_to_do_is_an_error_where_it_is_named() -> None:
     assert set(children(["notify"], WITH_RECEIVER)) == {"notify"}
     with pytest.raises(HeadgateError, match="stage notify: no receiver of alerts is configured: name one"):
         children(["join", "notify"], Settings())
+    with pytest.raises(HeadgateError, match="stage examples: no raw records are to be kept: set HEADGATE_EX"):
+        children(["examples"], WITH_RECEIVER)
 
 
 def test_a_process_gets_the_settings_that_the_supervisor_has() -> None:

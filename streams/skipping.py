@@ -1,0 +1,74 @@
+"""Where a consumer group begins that wants nothing of what was before."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from schemas.settings import Settings
+from schemas.topics import Topic
+from streams.log import TIMEOUT
+
+log = logging.getLogger(__name__)
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+PATIENCE = 30.0
+"""Seconds for which the broker is asked again; a new one has to find its groups first."""
+PAUSE = 0.5
+"""Seconds between two attempts."""
+OCCUPIED = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP)
+"""The broker's words for a group that has members."""
+
+
+def skip(settings: Settings, group: str, topics: Sequence[Topic], since: int) -> None:
+    """Has a group read no record whose Kafka time is before `since` (ms). What it has committed beyond stays,
+    and so does all where it has members, for those are there already. Where the broker refuses, there is more
+    to be read than need be, and that is said. Blocking.
+    """
+    admin, deadline = AdminClient(settings.kafka.librdkafka()), time.monotonic() + PATIENCE
+    names = [topic.full_name(settings.topics) for topic in topics]
+    while True:
+        try:
+            _skip(admin, group, names, since)
+        except KafkaException as error:
+            if error.args[0].code() in OCCUPIED:
+                return
+            if time.monotonic() > deadline:
+                log.warning("group %s reads what was before, too: %s", group, error.args[0].str())
+                return
+            time.sleep(PAUSE)
+        else:
+            return
+
+
+def _skip(admin: AdminClient, group: str, names: Sequence[str], since: int) -> None:
+    existing = admin.list_topics(timeout=TIMEOUT).topics
+    places = [TopicPartition(name, number) for name in names for number in existing[name].partitions]
+    committed = _committed(admin, group, places)
+    ends = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    first = {
+        place: offset if offset >= 0 else ends[place]
+        for place, offset in _offsets(admin, places, OffsetSpec.for_timestamp(since)).items()
+    }
+    moved = [TopicPartition(*place, to) for place, to in first.items() if committed.get(place, -1) < to]
+    if moved:
+        asked = [ConsumerGroupTopicPartitions(group, moved)]
+        answer = admin.alter_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
+        for place in answer.topic_partitions or ():
+            if place.error is not None:
+                raise KafkaException(place.error)
+
+
+def _committed(admin: AdminClient, group: str, places: Sequence[TopicPartition]) -> Mapping[Place, int]:
+    asked = [ConsumerGroupTopicPartitions(group, list(places))]
+    answer = admin.list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
+    return {(place.topic, place.partition): place.offset for place in answer.topic_partitions or ()}
+
+
+def _offsets(admin: AdminClient, places: Sequence[TopicPartition], spec: OffsetSpec) -> Mapping[Place, int]:
+    answers = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT)
+    return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}

@@ -161,13 +161,11 @@ FRACTIONS = ("mrr", "ndcg", "map", "log_loss", "brier", "ece", "calibration", "m
 
 def _agree(metric: str, wanted: Value, got: Value) -> bool:
     if wanted.numerator is None:
+        if wanted.value is None or got.value is None:
+            return wanted.value is got.value and wanted.denominator == got.denominator
         within = WITHIN if metric.startswith("latency_p") else 0.0
-        return (
-            wanted.value is not None
-            and got.value is not None
-            and math.isclose(wanted.value, got.value, rel_tol=within, abs_tol=wanted.bound + 1e-9)
-            and wanted.denominator == got.denominator
-        )
+        near = math.isclose(wanted.value, got.value, rel_tol=within, abs_tol=wanted.bound + 1e-9)
+        return near and wanted.denominator == got.denominator
     near = 1e-6 if metric.partition("@")[0] in FRACTIONS else 1e-12
     pairs = zip(wanted[:3], got[:3], strict=True)
     return got.final and all(_equal(one, other, near) for one, other in pairs)

@@ -59,7 +59,7 @@ def end(process: psutil.Process, patience: float = 5.0) -> None:
 def broker() -> psutil.Process:
     """The local stack's broker, a child of this process."""
     for child in psutil.Process().children(recursive=True):
-        if "kafka.Kafka" in child.cmdline():
+        if child.name() == "java" and "kafka.Kafka" in child.cmdline():
             return child
     raise LookupError("no Kafka among our children")
 

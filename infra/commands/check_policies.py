@@ -49,7 +49,7 @@ def _cost(settings: Settings, broker: Broker) -> Finding:
     rates = {topic: _rate(settings, broker, topic) for topic in topics.EVENTS}
     requests, predictions, feedback = (rates[topic] * kept / 1_000 for topic in topics.EVENTS)
     needed = cost.memory(requests, predictions, feedback) / (1 << 20)
-    again = cost.recovery(requests + predictions + feedback)
+    again = cost.recovery(sum(rate * cost.needed(topic, kept) / 1_000 for topic, rate in rates.items()))
     text = (
         f"{sum(rates.values()):,.0f} events/s in the last minute, kept for up to {ago(kept)}: about "
         f"{predictions:,.0f} pending predictions, {needed:,.0f} MiB in the join's memory, read again in "

@@ -12,13 +12,11 @@ from infra.commands.output import ago
 from schemas import topics
 from schemas.settings import Settings
 from schemas.topics import Cleanup, Topic
+from streams.join import cost
 from streams.log import LARGEST
 
 THEIRS = (topics.REQUESTS, topics.FEEDBACK, topics.SAMPLES)
 """Topics that others write. What is re-published there has been taken before."""
-
-AHEAD = 60_000
-"""Feedback may come so much (ms) before the prediction that it answers."""
 
 FOREVER = -1
 """Kafka's `retention.ms` of a topic that keeps everything."""
@@ -35,16 +33,7 @@ def check(settings: Settings, broker: Broker, span: int) -> Iterator[Finding]:
         elif existing[name] != topic.partitions(settings.topics):
             yield _partitions(topic, name, existing[name], settings)
         else:
-            yield _configured(topic, name, existing[name], configs[name], _needed(topic, span))
-
-
-def _needed(topic: Topic, span: int) -> int:
-    """For how long (ms) the join needs a record: feedback until no prediction can come any more that it
-    answers; a prediction that has some, which may come at the end of its own span, as long as that.
-    """
-    if topic is topics.FEEDBACK:
-        return span + AHEAD
-    return 2 * span + AHEAD if topic is topics.PREDICTIONS else span
+            yield _configured(topic, name, existing[name], configs[name], cost.needed(topic, span))
 
 
 def _configs(broker: Broker, names: list[str]) -> dict[str, dict[str, str]]:

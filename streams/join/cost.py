@@ -2,7 +2,10 @@
 what is read again. Nothing here is measured while it runs.
 """
 
+from schemas import topics
 from schemas.policies import Policy
+from schemas.topics import Topic
+from streams.join.shapes import EARLY
 
 PREDICTION_BYTES = 190
 """Memory of a pending prediction with 10 items of which nothing was said: by the tables' own account
@@ -26,6 +29,18 @@ COMFORTABLE = 0.5
 def kept(policy: Policy) -> int:
     """How long (ms) an event is kept at most: from a pane's start to its deadline."""
     return policy.deadline(0)
+
+
+def needed(topic: Topic, kept: int) -> int:
+    """How far (ms) the join's commit trails in an event topic at most, where events are `kept` so long: what
+    is newer is read again after a restart.
+
+    Feedback is needed until no prediction can come any more that it answers; a prediction that has some,
+    which may come at the end of its own time, as long as that.
+    """
+    if topic is topics.FEEDBACK:
+        return kept + EARLY
+    return 2 * kept + EARLY if topic is topics.PREDICTIONS else kept
 
 
 def memory(requests: float, predictions: float, feedback: float) -> int:

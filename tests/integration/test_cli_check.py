@@ -190,6 +190,7 @@ def test_the_cost_is_what_the_rate_of_the_last_minute_makes_pending(own: Setting
     cost = findings(headgate)[1]["cost"]
     assert cost["text"].startswith("1,000 events/s in the last minute")
     assert "about 14,470,000 pending predictions, 2,622 MiB in the join's memory" in cost["text"]
+    assert "read again in 1 m 36 s" in cost["text"]  # predictions of 8 h and 3 m, at 300,000 a second
     assert cost["state"] == "note"
     assert "memory under [streams]" in cost["remedy"]
 

@@ -164,8 +164,8 @@ def _agree(metric: str, wanted: Value, got: Value) -> bool:
         if wanted.value is None or got.value is None:
             return wanted.value is got.value and wanted.denominator == got.denominator
         within = WITHIN if metric.startswith("latency_p") else 0.0
-        near = math.isclose(wanted.value, got.value, rel_tol=within, abs_tol=wanted.bound + 1e-9)
-        return near and wanted.denominator == got.denominator
+        alike = math.isclose(wanted.value, got.value, rel_tol=within, abs_tol=wanted.bound + 1e-9)
+        return alike and wanted.denominator == got.denominator
     near = 1e-6 if metric.partition("@")[0] in FRACTIONS else 1e-12
     pairs = zip(wanted[:3], got[:3], strict=True)
     return got.final and all(_equal(one, other, near) for one, other in pairs)

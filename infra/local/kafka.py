@@ -71,8 +71,6 @@ group.min.session.timeout.ms=500
 # After a crash the controller waits this long for the broker that it remembers before it takes the new one.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
-# What nobody uses costs a third less so: an idle controller writes nothing.
-metadata.max.idle.interval.ms=0
 """
 
 

@@ -4,8 +4,8 @@ is much, for a moment, and the next moment needs as much.
 By default glibc takes a large block from the system and gives it back when it is freed, so that the next one
 is made of new pages, which the system has to clear and to map: a quarter of the join's processor time at full
 speed. Here freed blocks stay with the process until `give_back` is called, and all threads share one heap.
-With one for each, by default, the end of only the first is given back, and threads that take turns at the
-same work find their own pages cold.
+With one for each, by default, the end of only the first is given back: 20 MiB stayed, and the join was slower
+(`tests/bench/README.md`).
 """
 
 import ctypes

@@ -20,7 +20,7 @@ from schemas.records import Arm, Prediction, Release, Request
 from schemas.settings import Serving as Limits
 from serving import batcher, flight
 from serving.admission import Admission, Refusal
-from serving.cache import Cache, Scores
+from serving.cache import Cache, Key, Scores
 from serving.exploration import explored
 from serving.fitness import Fitness
 from serving.flight import NOWHERE, Flight, Place
@@ -85,10 +85,11 @@ Outcome = Scores | str
 
 
 class Ready(NamedTuple):
-    """A request that can be run, and its rows."""
+    """A request that can be run, its rows, and by what its scores are kept (None: they are not)."""
 
     job: Job
     inputs: Rows
+    key: Key | None = None
 
 
 class Leg(NamedTuple):
@@ -216,13 +217,13 @@ class Engine:
         for job, refusal in ran.refused:
             yield self._prediction(job, run.source, status=refusal.status, error=refusal.reason)
         infer_ms = round(ran.infer_ms, 3)
-        for (job, _), outcome in zip(ran.leg.members, ran.outcomes, strict=True):
+        for (job, _, key), outcome in zip(ran.leg.members, ran.outcomes, strict=True):
             if isinstance(outcome, str):
                 prediction = self._prediction(job, run.source, status="error", error=outcome)
             else:
                 prediction = self._ranked(job, run, outcome)
-                if self._cache.is_on:
-                    self._cache.put(self._cache.key(run.runtime, job.request), outcome)
+                if key is not None:
+                    self._cache.put(key, outcome)
             prediction.queue_ms = round(max(0.0, ran.started - job.timestamp), 3)
             prediction.infer_ms = infer_ms
             prediction.batch = len(ran.leg.members)
@@ -259,7 +260,8 @@ class Engine:
         `said`."""
         hits = 0
         for job in jobs:
-            scores = self._cache.get(self._cache.key(run.runtime, job.request)) if self._cache.is_on else None
+            key = self._cache.key(run.runtime, job.request) if self._cache.is_on else None
+            scores = None if key is None else self._cache.get(key)
             if scores is not None:
                 hits += 1
                 prediction = self._ranked(job, run, scores)
@@ -267,7 +269,7 @@ class Engine:
                 said.append(prediction)
                 continue
             try:
-                yield Ready(job, rows(job.request, run.runtime.manifest.inputs))
+                yield Ready(job, rows(job.request, run.runtime.manifest.inputs), key)
             except InputError as error:
                 said.append(self._prediction(job, run.source, status="error", error=str(error)))
         if self._cache.is_on:

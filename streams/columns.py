@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from streams.record import Record
 from streams.varint import encoded, varint
 
-__all__ = ["NULL", "Bytes", "Integers", "Record", "Records", "Row"]
-
 Bytes: TypeAlias = NDArray[np.uint8]
 Integers: TypeAlias = NDArray[np.int64]
 

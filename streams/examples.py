@@ -25,10 +25,11 @@ from schemas.records import Codec, Feedback, Prediction, Request, problem
 from schemas.settings import Settings
 from schemas.timeline import Timeline
 from streams import registry
-from streams.columns import Record, Records
+from streams.columns import Records
 from streams.join.arrivals import origin_of
 from streams.log import Entry, Follower, patiently
 from streams.metrics.samples import SKEW
+from streams.record import Record
 from streams.sampling import fractions
 from streams.skipping import skip
 from streams.stage import Assigned, Committed, Reading, TopicPartition

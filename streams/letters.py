@@ -1,19 +1,16 @@
 """Dead letters: what becomes of a record that a stage cannot read."""
 
 import base64
-from typing import TYPE_CHECKING
 
 from schemas.records import DeadLetter
 from streams.partition import TopicPartition
-
-if TYPE_CHECKING:  # it comes with compiled loops, which serving workers do without
-    from streams.columns import Record
+from streams.record import Record
 
 KEPT = 65_536
 """Bytes of the bad key and of the bad value that are kept: a letter must fit where the record did."""
 
 
-def dead_letter(stage: str, place: TopicPartition, record: "Record", reason: str, now: int) -> DeadLetter:
+def dead_letter(stage: str, place: TopicPartition, record: Record, reason: str, now: int) -> DeadLetter:
     """The letter of `stage` about `record` at `place`, at wall time `now` (ms). `reason`: which field, what
     was found, what was expected."""
     return DeadLetter(

@@ -2,19 +2,17 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from schemas.settings import Settings
 from schemas.topics import Topic
+from streams import offsets
 from streams.log import TIMEOUT
 
 log = logging.getLogger(__name__)
-
-Place = tuple[str, int]
-"""Topic and partition."""
 
 PATIENCE = 30.0
 """Seconds for which the broker is asked again; a new one has to find its groups first."""
@@ -48,12 +46,8 @@ def skip(settings: Settings, group: str, topics: Sequence[Topic], since: int) ->
 def _skip(admin: AdminClient, group: str, names: Sequence[str], since: int) -> None:
     existing = admin.list_topics(timeout=TIMEOUT).topics
     places = [TopicPartition(name, number) for name in names for number in existing[name].partitions]
-    committed = _committed(admin, group, places)
-    ends = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-    first = {
-        place: offset if offset >= 0 else ends[place]
-        for place, offset in _offsets(admin, places, OffsetSpec.for_timestamp(since)).items()
-    }
+    committed = offsets.committed(admin, group, places, TIMEOUT)
+    first = offsets.since(admin, places, since, TIMEOUT)
     moved = [TopicPartition(*place, to) for place, to in first.items() if committed.get(place, -1) < to]
     if moved:
         asked = [ConsumerGroupTopicPartitions(group, moved)]
@@ -61,14 +55,3 @@ def _skip(admin: AdminClient, group: str, names: Sequence[str], since: int) -> N
         for place in answer.topic_partitions or ():
             if place.error is not None:
                 raise KafkaException(place.error)
-
-
-def _committed(admin: AdminClient, group: str, places: Sequence[TopicPartition]) -> Mapping[Place, int]:
-    asked = [ConsumerGroupTopicPartitions(group, list(places))]
-    answer = admin.list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
-    return {(place.topic, place.partition): place.offset for place in answer.topic_partitions or ()}
-
-
-def _offsets(admin: AdminClient, places: Sequence[TopicPartition], spec: OffsetSpec) -> Mapping[Place, int]:
-    answers = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT)
-    return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}

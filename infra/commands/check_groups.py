@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import TopicPartition
 
 from infra.commands import kafka
 from infra.commands.finding import Finding, note, ok, wrong
@@ -15,7 +15,7 @@ from schemas.records import Codec, PaneRecord, Progress
 from schemas.settings import Settings
 from schemas.topics import Topic
 from serving.worker import group_of
-from streams import registry
+from streams import offsets, registry
 
 RECENT = 15_000
 """A source partition whose last progress is older (ms) makes none; the join says it every second."""
@@ -70,9 +70,7 @@ def _unread(broker: Broker, group: str, partitions: Sequence[TopicPartition]) ->
     """Records after the committed offsets; after the log's start where nothing is committed yet."""
     if not partitions:
         return 0
-    asked = [ConsumerGroupTopicPartitions(group, list(partitions))]
-    answer = broker.admin.list_consumer_group_offsets(asked, request_timeout=kafka.PATIENCE)[group].result()
-    committed = {(place.topic, place.partition): place.offset for place in answer.topic_partitions or ()}
+    committed = offsets.committed(broker.admin, group, partitions, kafka.PATIENCE)
     starts, ends = broker.starts(partitions), broker.ends(partitions)
     return sum(max(0, end - max(committed.get(place, -1), starts[place])) for place, end in ends.items())
 

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
+from streams import offsets
 from streams.log import Entry, Follower
+from streams.offsets import Offsets
 
 PATIENCE = 5.0
 """Seconds in which a broker must answer."""
@@ -24,10 +26,6 @@ class Cluster(NamedTuple):
 
     brokers: int
     partitions: dict[str, int]
-
-
-Offsets = dict[tuple[str, int], int]
-"""An offset of each partition, by topic and number."""
 
 
 class Broker:
@@ -59,22 +57,15 @@ class Broker:
 
     def starts(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Where their logs begin."""
-        return self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        return offsets.at(self.admin, partitions, offsets.BEGINNING, PATIENCE)
 
     def ends(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Where their logs end."""
-        return self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return offsets.at(self.admin, partitions, offsets.END, PATIENCE)
 
     def since(self, partitions: Sequence[TopicPartition], time: int) -> Offsets:
         """Their first records from Kafka time `time` (ms) on; the ends where there are none."""
-        found, ends = self._offsets(partitions, OffsetSpec.for_timestamp(time)), self.ends(partitions)
-        return {place: offset if offset >= 0 else ends[place] for place, offset in found.items()}
-
-    def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> Offsets:
-        if not partitions:
-            return {}
-        answers = self.admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=PATIENCE)
-        return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+        return offsets.since(self.admin, partitions, time, PATIENCE)
 
 
 @contextmanager

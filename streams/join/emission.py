@@ -170,18 +170,18 @@ class Emission:
         cell = state.cells[row]
         entry = int(state.windows[cell["window"]]["entry"])
         final = pane.deadline < reached
-        sums_ = state.sums[row]
-        values = sums_.tolist()
+        totals = state.sums[row]
+        values = totals.tolist()
         names = self._names_of(entry)
         pane.sums = {
             names[slot]: _plain(values[slot])
-            for slot in np.flatnonzero(sums_).tolist()
+            for slot in np.flatnonzero(totals).tolist()
             if names[slot] and (final or slot not in HELD_BACK)
         }
         if "relevant" in pane.sums:
             pane.sums |= {name: pane.sums.get(name, 0) for name in names[RANKED:] if name}
         if final:
-            tenths = sums_[RELIABILITY:RANKED].reshape(TENTHS, 3).tolist()
+            tenths = totals[RELIABILITY:RANKED].reshape(TENTHS, 3).tolist()
             pane.reliability = {i: list(map(_plain, tenth)) for i, tenth in enumerate(tenths) if tenth[0]}
         self._count(pane, counters, final)
         if cell["arm"] != NO_ARM and cell["buckets"] >= 0:

@@ -4,8 +4,9 @@ came."""
 from typing import NamedTuple
 
 from schemas.topics import Topic
-from streams.columns import Integers, Record
+from streams.columns import Integers
 from streams.join.events import Events
+from streams.record import Record
 
 
 class Piece(NamedTuple):

@@ -3,9 +3,11 @@ wrong in the field. What was produced is read back from the log, which is what t
 """
 
 import json
+import logging
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,6 +72,19 @@ class Later:
     back: int = 0
 
 
+class Said(logging.Handler):
+    """The last thousand lines that a Kafka client logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=1_000)
+        self.logger = logging.Logger("producer")
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.created:.3f} {record.getMessage()}")
+
+
 @dataclass
 class Traffic:
     """Produces until it is told to stop. `rate` requests a second; a share `bad` of all records is bad."""
@@ -87,6 +102,7 @@ class Traffic:
         self._requests = 0
         self._views = Views(self.settings)
         self._thread = threading.Thread(target=self._flow, daemon=True)
+        self._said = Said()
         self._producer = Producer(
             self.settings.kafka.librdkafka()
             | {
@@ -95,7 +111,10 @@ class Traffic:
                 "linger.ms": 5,
                 "message.max.bytes": 4_000_000,
                 "message.timeout.ms": 300_000,
-            }
+                "log_level": 7,
+                "debug": "broker,eos",
+            },
+            logger=self._said.logger,
         )
 
     def __enter__(self) -> "Traffic":
@@ -108,11 +127,17 @@ class Traffic:
         self._thread.join()
         if exception is not None:
             return
-        assert self._producer.flush(60) == 0
+        self._deliver()
         self._settle()
         self._tail()
-        assert self._producer.flush(60) == 0
+        self._deliver()
         assert self._failed == []
+
+    def _deliver(self) -> None:
+        left = self._producer.flush(60)
+        assert left == 0, "\n".join(
+            (f"{left} records are not delivered; the client's last words:", *self._said.lines)
+        )
 
     def _flow(self) -> None:
         """Requests at random intervals, and what follows from each, in the order of time."""

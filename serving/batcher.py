@@ -13,21 +13,17 @@ from serving.inputs import Rows
 Message = TypeVar("Message")
 
 
-GLANCE = 0.001
-"""Seconds between looks at whether a run is over."""
-
-
 def collect(
     consume: Callable[[int, float], list[Message]],
     most: int,
     wait: float,
     idle: float,
     age: Callable[[Message], float],
-    busy: Callable[[], bool],
+    rest: Callable[[], bool],
 ) -> list[Message]:
     """The next batch: the first message, waited for `idle` seconds, and what else comes until that one is
-    `wait` seconds old and nothing runs any more, `most` in all. `age` says how old a message is (s), `busy`
-    whether an earlier batch still runs.
+    `wait` seconds old and nothing runs any more, `most` in all. `age` says how old a message is (s); `rest`
+    waits until no earlier batch runs, and answers whether one did.
 
     A backlog fills the batch without waiting; a lone request waits for `wait`, or for the run before it: as
     long as that takes nothing is gained by a batch that is closed. What has waited already does not wait
@@ -37,8 +33,8 @@ def collect(
     if not batch or most == 1:
         return batch
     batch += consume(most - 1, min(wait, max(0.0, wait - age(batch[0]))))
-    while len(batch) < most and busy():
-        batch += consume(most - len(batch), GLANCE)
+    if len(batch) < most and rest():
+        batch += consume(most - len(batch), 0.0)
     return batch
 
 

@@ -26,13 +26,14 @@ from serving.releases import Releases, Standing, Word
 from serving.repository import Repository
 from serving.runtime import Runtime
 from serving.steering import BUSY, GLANCE, HEARTBEAT, IDLE, ReleaseReader, Voice, Watch
+from serving.sums import Ahead, Sums
 from streams.log import Entry
 
 log = logging.getLogger("headgate.serving")
 
 LOADING_NICENESS = 10
-"""Of the loader's thread, so that loads give way to batches: Linux has priorities by thread. Only
-where sessions make no threads, for those inherit it, and would run batches with it."""
+"""Of the threads that load and sum, so that they give way to batches: Linux has priorities by thread. Of the
+loader's only where sessions make no threads, for those inherit it, and would run batches with it."""
 
 FAREWELL = 1.0
 """Seconds that a worker which is told to stop waits for Kafka to take its last words."""
@@ -75,6 +76,8 @@ class Control(threading.Thread):
         self._reader = ReleaseReader(settings)
         self._available: dict[str, list[str]] = {}
         self._profiles_sent: set[tuple[str, str]] = set()
+        self._sums = Sums()
+        self._ahead = Ahead(repository, self._sums, _give_way)
         self._next_beat = self._next_glance = 0.0
         self.models: Sequence[str] = ()
         """Those that are served here, as of the last glance."""
@@ -119,6 +122,7 @@ class Control(threading.Thread):
             for entry in policies.whole():
                 self._take_policy(entry)
             self._take_releases(releases.whole())
+            self._ahead.start()
             while not self._stop_event.is_set():
                 self._glance(policies)
                 self._beat()
@@ -165,6 +169,8 @@ class Control(threading.Thread):
         if available != self._available:
             self._available = available
             self._next_beat = now  # whoever starts a version that has just come need not wait for it
+        if self.ready.is_set():  # what is wanted at the start is loaded, and the processor free
+            self._ahead.look(available)
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -181,12 +187,18 @@ class Control(threading.Thread):
     def _load(self, model: str, version: str) -> Runtime:
         """In the loader's thread. The reference profile goes out with the version's first load, before
         anything is answered by it."""
-        if sys.platform == "linux" and self._execution.single_threaded:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICENESS)
+        if self._execution.single_threaded:
+            _give_way()
         package = self._repository.open(model, version)
         with self._guard(model, version):
-            loaded = runtime.load(package, self._execution)
+            loaded = runtime.load(package, self._execution, self._sums)
         if package.profile is not None and (model, version) not in self._profiles_sent:
             self._profiles_sent.add((model, version))
             self._voice.publish(topics.PROFILES, f"{model}/{version}", ENCODER.encode(package.profile))
         return loaded
+
+
+def _give_way() -> None:
+    """Lowers the priority of this thread, for good."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICENESS)

@@ -2,7 +2,7 @@
 read.
 
 Delivery is at least once: an offset is committed only after the answers to everything below it are with the
-broker. Between a crash and the last commit lies at most `serving.worker.SETTLE` seconds of requests; they are
+broker. Between a crash and the last commit lies at most twice `serving.worker.SETTLE` of requests; they are
 answered twice, and the join counts one.
 """
 
@@ -19,8 +19,15 @@ from serving.outage import Outage
 
 log = logging.getLogger("headgate.serving")
 
+GROUP = "headgate-serving"
+
 LEAVE = 3.0
 """Seconds that a word of farewell to the group may take: no broker may be there to hear it."""
+
+
+def group_of(settings: Settings, only: Sequence[str]) -> str:
+    """The consumer group: one for all workers of a whole repository, one for each choice of models."""
+    return "-".join([settings.topics.prefix + GROUP, *sorted(set(only))])
 
 
 class Span(NamedTuple):
@@ -43,6 +50,9 @@ class Intake:
 
     `settle` waits until all answers so far are with the broker, and says whether they are; it is asked before
     partitions go to another worker. `ready` is called with each new assignment's partitions.
+
+    Commits have two steps, so that nobody waits for the broker between them: what is answered is marked, and
+    what was marked is committed once the answers to it have arrived.
     """
 
     def __init__(
@@ -61,6 +71,8 @@ class Intake:
         self._owned: set[int] = set()
         self._is_dealt = False
         self._open: dict[int, Span] = {}
+        self._marked: dict[int, int] = {}
+        """By partition, up to which offset (exclusive) the next commit goes."""
         self._consumer = Consumer(
             settings.kafka.librdkafka()
             | {
@@ -116,9 +128,18 @@ class Intake:
                 first = self._open[partition].first if partition in self._open else offset
                 self._open[partition] = Span(first, offset + 1)
 
+    def mark(self) -> None:
+        """Marks all that is answered, for the next commit."""
+        self._marked = {partition: span.next for partition, span in self._open.items()}
+
     def commit(self) -> None:
-        """Commits all that is answered; the caller has settled."""
-        offsets = self._take_open(set(self._open))
+        """Commits what was marked last; the caller knows that the broker has the answers to it."""
+        offsets = [TopicPartition(self._topic, partition, upto) for partition, upto in self._marked.items()]
+        for partition, upto in self._marked.items():
+            span = self._open.pop(partition)
+            if span.next > upto:
+                self._open[partition] = Span(upto, span.next)
+        self._marked = {}
         if offsets:
             self._consumer.commit(offsets=offsets, asynchronous=True)
 
@@ -126,6 +147,7 @@ class Intake:
         """Takes once more what is answered but not committed: the answers did not arrive. Only between
         batches. False: not now, for want of a broker; to be asked again before anything is committed.
         """
+        self._marked = {}
         try:
             for partition, span in list(self._open.items()):
                 self._consumer.seek(TopicPartition(self._topic, partition, span.first))
@@ -164,6 +186,7 @@ class Intake:
         for partition in partitions:
             self._owned.discard(partition.partition)
             self._open.pop(partition.partition, None)
+            self._marked.pop(partition.partition, None)
 
     def _hand_over(self, partitions: set[int]) -> None:
         """Flush, then commit, then let go: in any other order a successor would miss or repeat answers."""
@@ -180,4 +203,5 @@ class Intake:
 
     def _take_open(self, partitions: set[int]) -> list[TopicPartition]:
         taken = [(partition, self._open.pop(partition)) for partition in partitions & self._open.keys()]
+        self._marked = {place: upto for place, upto in self._marked.items() if place in self._open}
         return [TopicPartition(self._topic, partition, span.next) for partition, span in taken]

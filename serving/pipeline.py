@@ -9,7 +9,7 @@ offsets and partitions have one owner.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, NamedTuple, TypeVar
 
 Leg = TypeVar("Leg")
@@ -35,10 +35,12 @@ class Pipeline(Generic[Leg, Ran]):
         self._last: Future[Ran] | None = None
         self._steps: deque[Step] = deque()
 
-    @property
-    def busy(self) -> bool:
-        """Whether something runs, or waits for its run."""
-        return self._last is not None and not self._last.done()
+    def rest(self) -> bool:
+        """Waits until nothing runs, nor waits for its run. Answers whether anything did."""
+        if self._last is None or self._last.done():
+            return False
+        wait([self._last])
+        return True
 
     def put(self, legs: Sequence[Leg], then: Callable[[], None]) -> None:
         """A batch: its legs run one after another, each is delivered as soon as it has run. `land` calls

@@ -158,20 +158,6 @@ def checksum(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def check_sum(package: Package) -> None:
-    """Raises `HeadgateError` where `model.onnx` is not the file that the manifest's `sha256` speaks of."""
-    expected = package.manifest.model.sha256
-    if expected is None:
-        return
-    found = checksum(package.onnx)
-    if found != expected.lower():
-        line = line_of(package.toml.read_text(encoding="utf-8"), ["model", "sha256"])
-        raise HeadgateError(
-            f"{package.onnx}: found SHA-256 {found}, expected {expected} as {package.toml}:{line} says: "
-            "the file is damaged or another; copy it again, or write its sum into the manifest"
-        )
-
-
 def _folders(root: Path) -> list[str]:
     try:
         return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -6,6 +6,7 @@ objects; where a provider compiles for each shape, batches are padded to few siz
 device. Not thread-safe: one thread loads and warms a version, then one other thread runs it.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -16,11 +17,12 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from schemas.errors import HeadgateError
-from serving import signature
+from serving import signature, weights
 from serving.devices import CPU, CUDA, TENSORRT, Device, Execution, Provider, engines_of
 from serving.devices import providers as provider_chain
-from serving.repository import Manifest, Package, check_sum, checksum
+from serving.repository import Manifest, Package
 from serving.signature import Tensor
+from serving.sums import Sums, identity
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 """ONNX input name → [rows, …], C-contiguous, of the manifest's types."""
@@ -212,14 +214,22 @@ DEFAULT = Execution()
 """One thread of the CPU."""
 
 
-def load(package: Package, how: Execution = DEFAULT) -> Runtime:
-    """Loads a version, checks it against its manifest and warms it up.
+def load(package: Package, how: Execution = DEFAULT, sums: Sums | None = None) -> Runtime:
+    """Loads a version, checks it against its manifest and warms it up. `sums` may know its file's already.
 
     Raises `HeadgateError` where the file is not the one that the manifest's checksum speaks of, is no ONNX
-    model, does not agree with the manifest, or fails on rows of zeros.
+    model, does not agree with the manifest, changes meanwhile, or fails on rows of zeros.
     """
-    check_sum(package)
-    runtime = Runtime(package, [_lane(package, device, how) for device in how.devices])
+    sums = sums or Sums()
+    before = identity(package.onnx)
+    sums.check(package)
+    runtime = Runtime(package, [_lane(package, device, how, sums) for device in how.devices])
+    after = identity(package.onnx)
+    if (after.size, after.written) != (before.size, before.written):  # which of the two is in memory?
+        raise HeadgateError(
+            f"{package.onnx}: found another file after loading it than before, expected one that stays; "
+            "it is loaded again as it is now"
+        )
     try:
         runtime.warm_up(_warm_sizes(how.devices[0]))
     except Exception as error:
@@ -227,10 +237,10 @@ def load(package: Package, how: Execution = DEFAULT) -> Runtime:
     return runtime
 
 
-def _lane(package: Package, device: Device, how: Execution) -> Lane:
+def _lane(package: Package, device: Device, how: Execution, sums: Sums) -> Lane:
     if device.provider not in available():
         raise _unusable(package, device, available())
-    session = _session(package.onnx, _chain(package, device, how), how.threads)
+    session = _session(package.onnx, _chain(package, device, how, sums), how.threads)
     if device.provider not in session.get_providers():
         raise _unusable(package, device, session.get_providers())
     inputs, outputs = _declared(session)
@@ -249,10 +259,10 @@ def _unusable(package: Package, device: Device, found: Sequence[str]) -> Headgat
     )
 
 
-def _chain(package: Package, device: Device, how: Execution) -> list[Provider]:
+def _chain(package: Package, device: Device, how: Execution, sums: Sums) -> list[Provider]:
     engines = Path()
     if device.kind == "tensorrt":
-        engines = engines_of(how, package.model, package.version, checksum(package.onnx))
+        engines = engines_of(how, package.model, package.version, sums.of(package.onnx))
         engines.mkdir(parents=True, exist_ok=True)
     return provider_chain(device, how, engines)
 
@@ -267,19 +277,37 @@ def _warm_sizes(device: Device) -> Sequence[int]:
     return (smallest, largest, *between)
 
 
-def _session(onnx: Path, chain: Sequence[Provider], threads: int) -> Any:
+def _session(onnx: Path, chain: Sequence[Provider], threads: int) -> ort.InferenceSession:
+    if len(chain) > 1:
+        ort.preload_dlls()  # of CUDA and cuDNN, where they came with pip
+    else:
+        with contextlib.suppress(Exception):  # what is wrong with a file is better said of the whole
+            parts = weights.taken_apart(onnx)
+            if parts is not None:
+                return _assembled(parts, chain, threads)
+    try:
+        return ort.InferenceSession(onnx, _options(threads), providers=list(chain), enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+        raise HeadgateError(f"{onnx}: {_one_line(error)}; expected an ONNX model") from error
+
+
+def _assembled(parts: weights.Parts, chain: Sequence[Provider], threads: int) -> ort.InferenceSession:
+    """A session of its own: ONNX Runtime copies weights that are added to its options (C API,
+    `AddExternalInitializers`: "the data will be copied into the graph"; the buffers may go then)."""
+    options = _options(threads)
+    values = [ort.OrtValue.ortvalue_from_numpy(value) for value in parts.weights.values()]
+    options.add_external_initializers(list(parts.weights), values)
+    return ort.InferenceSession(parts.graph, options, providers=list(chain), enable_fallback=0)
+
+
+def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
     # Threads that spin for work take a core from the broker and the stages.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if len(chain) > 1:
-        ort.preload_dlls()  # of CUDA and cuDNN, where they came with pip
-    try:
-        return ort.InferenceSession(onnx, options, providers=list(chain), enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
-        raise HeadgateError(f"{onnx}: {_one_line(error)}; expected an ONNX model") from error
+    return options
 
 
 def _declared(session: Any) -> tuple[list[Tensor], list[Tensor]]:

@@ -1,8 +1,9 @@
 """A serving worker's process: requests from Kafka, batch by batch through ONNX Runtime, predictions back to
 Kafka. Started by `supervisor.py`, as `python -m serving.worker`.
 
-Five threads: this one takes requests and reads them, two run them and hand the answers over (`pipeline.py`),
-`control.py`'s follows releases, and one loads versions; between those and these there is one pointer a model.
+Six threads: this one takes requests and reads them, two run them and hand the answers over (`pipeline.py`),
+`control.py`'s follows releases, one loads versions, and one sums their files ahead; between those and these
+there is one pointer a model.
 What is lost by a crash is nothing: answers are with the broker before the offsets of their requests are
 committed, and only this thread commits.
 """
@@ -23,7 +24,6 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from schemas.errors import HeadgateError
 from schemas.records import DeadLetter, Prediction
-from schemas.settings import Settings
 from serving import batcher
 from serving.control import Control
 from serving.delivery import Delivery
@@ -33,7 +33,7 @@ from serving.fitness import Fitness
 from serving.flight import Flight
 from serving.gpu import Gpus
 from serving.health import ELSEWHERE, Health
-from serving.intake import Intake
+from serving.intake import Intake, group_of
 from serving.loads import Guard, Loads
 from serving.meter import Meter
 from serving.outage import Outage
@@ -49,10 +49,9 @@ from streams.garbage import Garbage
 
 log = logging.getLogger("headgate.serving")
 
-GROUP = "headgate-serving"
-
-SETTLE = 0.5
-"""Seconds between commits: what may be answered twice after a crash."""
+SETTLE = 0.25
+"""Seconds between commits, each of what was answered at the one before: what may be answered twice after a
+crash is twice that old at most."""
 
 AHEAD = 1
 """Batches on their way (and settling) while another one is collected and read: with it one runs and one
@@ -68,11 +67,6 @@ IDLE = 0.1
 def clock() -> float:
     """Wall time in epoch ms."""
     return time.time() * 1000
-
-
-def group_of(settings: Settings, only: Sequence[str]) -> str:
-    """The consumer group: one for all workers of a whole repository, one for each choice of models."""
-    return "-".join([settings.topics.prefix + GROUP, *sorted(set(only))])
 
 
 def main() -> int:
@@ -175,17 +169,20 @@ class Worker:
             if self._delivery.undelivered:
                 self._again(intake)
             most, wait_ms = self._control.limits()
-            messages = batcher.collect(
-                intake.consume, most, wait_ms / 1000, IDLE, _age, lambda: self._pipeline.busy
-            )
+            messages = batcher.collect(intake.consume, most, wait_ms / 1000, IDLE, _age, self._pipeline.rest)
             if messages:
                 self._answer(messages, intake)
             if time.monotonic() >= self._next_settle:
                 self._next_settle = time.monotonic() + SETTLE
                 garbage.collect(time.monotonic())
                 self._pipeline.follow(
-                    self._delivery.settle, lambda settled: intake.commit() if settled else None
+                    self._delivery.arrived, lambda arrived: self._commit(intake) if arrived else None
                 )
+
+    def _commit(self, intake: Intake) -> None:
+        """The answers to what was marked before are with the broker."""
+        intake.commit()
+        intake.mark()
 
     def _answer(self, messages: Sequence[Message], intake: Intake) -> None:
         """Puts a batch on its way."""

@@ -220,13 +220,10 @@ async def patiently(refresh: Callable[[], list[Found]]) -> list[Found]:
 
 class Output:
     """Produces records and knows when the broker has them all; a failed delivery is an exception at the next
-    `flush`. But for records that the broker refuses as too large, where somebody wants to hear of them:
-    `refused` is called with each, from within any method, in any thread that calls one.
-    """
+    `flush`, but for records whose sender wants to be `told` himself."""
 
-    def __init__(self, settings: Settings, refused: Callable[[Message], None] | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._prefix = settings.topics.prefix
-        self._refused = refused
         self._failed: KafkaError | None = None
         self._producer = Producer(
             settings.kafka.librdkafka()
@@ -253,6 +250,20 @@ class Output:
         """Queues a record; to the key's partition where none is given. Waits where the queue is full. `told`
         is told what became of it, in place of the next `flush`, from within any method.
         """
+        self.put(topic, key, value, partition, headers, timestamp, told)
+        self.serve()
+
+    def put(
+        self,
+        topic: Topic,
+        key: str | bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        timestamp: int | None = None,
+        told: Callable[[KafkaError | None, Message], None] | None = None,
+    ) -> None:
+        """The same, for many at a time: whoever puts them calls `serve` after the last, once for all."""
         while True:
             try:
                 self._producer.produce(
@@ -267,8 +278,11 @@ class Output:
             except BufferError:
                 self._producer.poll(0.1)
             else:
-                self._producer.poll(0)
                 return
+
+    def serve(self) -> None:
+        """Hears what has become of records so far; never waits."""
+        self._producer.poll(0)
 
     def flush(self, timeout: float = 150.0) -> None:
         """Waits until the broker has everything. Raises `KafkaException` for what it did not take."""
@@ -281,10 +295,6 @@ class Output:
                 KafkaError(KafkaError._TIMED_OUT, f"{left} records not delivered in {timeout} s")
             )
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            return
-        if self._refused is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            self._refused(message)
-        elif self._failed is None:
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None and self._failed is None:
             self._failed = error

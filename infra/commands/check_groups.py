@@ -14,7 +14,7 @@ from schemas import topics
 from schemas.records import Codec, PaneRecord, Progress
 from schemas.settings import Settings
 from schemas.topics import Topic
-from serving.worker import group_of
+from serving.intake import group_of
 from streams import offsets, registry
 
 RECENT = 15_000

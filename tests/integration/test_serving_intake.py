@@ -1,4 +1,5 @@
-"""The worker's consumer group on a real broker: what is committed when, and what a successor reads."""
+"""The worker's consumer group on a real broker: what is committed when, and what a successor reads; and when
+answers have arrived, on which that rests."""
 
 import time
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from confluent_kafka import Message
 from infra.local.stack import LocalStack
 from infra.topics import create
 from schemas import topics
+from schemas.records import Prediction
 from schemas.settings import Settings
+from serving.delivery import Delivery
 from serving.intake import Intake
+from serving.meter import Meter
 from serving.outage import Outage
-from streams.log import Output
+from streams.log import Follower, Output
 from tests.conftest import isolated
 
 GROUP = "group"
@@ -76,6 +80,7 @@ def test_a_successor_begins_after_what_was_committed(settings: Settings, members
     first = Member(settings)
     taken = first.take(12)
     first.intake.answered(taken)
+    first.intake.mark()
     first.intake.commit()
     first.intake.close()
     rest = join(settings, members).take(8)
@@ -109,8 +114,9 @@ def test_a_rewind_takes_again_what_is_not_committed(settings: Settings, members:
     member = join(settings, members)
     settled = member.take(5)
     member.intake.answered(settled)
+    member.intake.mark()
+    member.intake.answered(member.take(9))  # after the mark: the answers to these are not known to be there
     member.intake.commit()
-    member.intake.answered(member.take(9))
     assert member.intake.rewind()
     assert numbers(settled + member.take(15)) == list(range(20))
 
@@ -155,3 +161,17 @@ def test_a_member_goes_on_with_its_partitions_while_another_one_joins(
     kept = set(range(settings.topics.partitions)) - set(second.partitions)
     assert kept
     assert all(kept <= found for found in held)
+
+
+def test_answers_have_arrived_once_the_broker_has_them(settings: Settings) -> None:
+    delivery = Delivery(settings, Meter(), Outage(settings.kafka.brokers))
+    log = Follower(settings, topics.PREDICTIONS)
+    assert log.refresh() == []
+    answer = Prediction("r0", 1_700_000_000_000, "ranker", "v1", "stable", "ok", 1.0)
+    delivery.send_all([answer] * 3)
+    assert delivery.arrived()  # before these there was nothing
+    deadline = time.monotonic() + 30
+    while not delivery.arrived():
+        assert time.monotonic() < deadline
+    assert len(log.refresh()) == 3
+    log.close()

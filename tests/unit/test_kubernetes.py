@@ -12,7 +12,7 @@ import yaml
 from infra.grafana import export
 from schemas import settings as configuration
 from schemas.settings import ClickHouse, Settings
-from serving.worker import group_of
+from serving.intake import group_of
 from streams import registry
 from streams.storage import grants
 from tests.certificates import PEM

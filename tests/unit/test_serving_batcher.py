@@ -1,18 +1,22 @@
 """Batching: what is collected in how much time, and what becomes of rows on the way through a run."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from serving import batcher
 
 
 class Log:
-    """A consumer of numbers that are all there; notes what it is asked for."""
+    """A consumer of numbers, of which the first are there; notes what it is asked for."""
 
     def __init__(self, ready: int) -> None:
-        self._left = list(range(ready))
+        self._left: list[int] = []
+        self._next = 0
         self.asked: list[tuple[int, float]] = []
+        self.add(ready)
+
+    def add(self, count: int) -> None:
+        self._left += range(self._next, self._next + count)
+        self._next += count
 
     def consume(self, most: int, timeout: float) -> list[int]:
         self.asked.append((most, timeout))
@@ -20,13 +24,14 @@ class Log:
         return taken
 
 
-def collect(log: Log, most: int = 8, age: float = 0.0, running: Iterable[bool] = ()) -> list[int]:
-    """`running`: what is answered, one time after another, to whether something runs; nothing does after
-    that."""
-    looks = iter(running)
-    return batcher.collect(
-        log.consume, most, wait=0.005, idle=0.1, age=lambda _: age, busy=lambda: next(looks, False)
-    )
+def collect(log: Log, most: int = 8, age: float = 0.0, arriving: int = 0) -> list[int]:
+    """`arriving`: how many come while an earlier batch runs; 0: none runs."""
+
+    def rest() -> bool:
+        log.add(arriving)
+        return arriving > 0
+
+    return batcher.collect(log.consume, most, wait=0.005, idle=0.1, age=lambda _: age, rest=rest)
 
 
 def test_a_batch_is_the_first_message_and_what_comes_within_the_wait() -> None:
@@ -52,13 +57,17 @@ def test_what_the_first_message_has_waited_elsewhere_counts() -> None:
     assert (most, round(timeout, 9)) == (7, 0.002)
 
 
-def test_a_batch_grows_for_as_long_as_an_earlier_one_runs() -> None:
-    class Trickle(Log):
-        def consume(self, most: int, timeout: float) -> list[int]:
-            return super().consume(min(most, 1), timeout)
+def test_a_batch_takes_along_what_comes_while_an_earlier_one_runs() -> None:
+    log = Log(ready=2)
+    assert collect(log, arriving=3) == [0, 1, 2, 3, 4]
+    assert log.asked == [(1, 0.1), (7, 0.005), (6, 0.0)]
+    assert collect(Log(ready=2), most=4, arriving=3) == [0, 1, 2, 3]
 
-    assert collect(Trickle(ready=100), running=[True] * 3) == [0, 1, 2, 3, 4]
-    assert collect(Trickle(ready=100), most=4, running=[True] * 9) == [0, 1, 2, 3]
+
+def test_a_batch_that_is_full_does_not_wait_for_an_earlier_one() -> None:
+    log = Log(ready=8)
+    assert collect(log, arriving=3) == list(range(8))
+    assert len(log.asked) == 2
 
 
 def test_a_message_that_is_old_takes_along_what_is_there_without_waiting() -> None:

@@ -53,20 +53,34 @@ def test_what_ran_is_delivered_while_the_next_runs_and_the_caller_goes_on(line: 
     line.put(1)
     for happens in (line.delivering, line.running, line.running):
         assert happens.acquire(timeout=PATIENCE)  # 102 is being delivered, 1 runs
-    assert line.pipeline.busy
     line.pipeline.land(2)
     assert line.delivered == line.landed == []
     line.go.set()
     line.pipeline.land(0)
     assert line.delivered == ["delivered 102", "delivered 1"]
     assert line.landed == ["landed [102]", "landed [1]"]
-    assert not line.pipeline.busy
+
+
+def test_a_rest_lasts_until_nothing_runs_any_more_but_waits_for_no_delivery(line: Line) -> None:
+    line.put(102)
+    line.put(4)
+    line.pipeline.rest()
+    assert line.delivered == []
+    assert not line.pipeline.rest()  # there was nothing to wait for
+
+
+def test_a_rest_says_whether_anything_ran(line: Line) -> None:
+    line.put(1)
+    assert line.running.acquire(timeout=PATIENCE)
+    threading.Timer(0.02, line.go.set).start()
+    assert line.pipeline.rest()
+    assert line.go.is_set()
 
 
 def test_a_leg_is_delivered_before_the_next_of_its_batch_has_run(line: Line) -> None:
     line.put(2, 3)
     assert line.delivering.acquire(timeout=PATIENCE)
-    assert line.pipeline.busy
+    assert not line.go.is_set()
     line.go.set()
     line.pipeline.land(0)
     assert line.delivered == ["delivered 2", "delivered 3"]

@@ -8,8 +8,8 @@ import pytest
 
 from schemas.errors import HeadgateError
 from schemas.settings import Settings, Topics
+from serving.intake import group_of
 from serving.supervisor import serve
-from serving.worker import group_of
 from tests import serving_models as models
 
 
@@ -41,6 +41,7 @@ def test_workers_of_the_same_models_share_a_group(only: list[str], group: str) -
     [
         ("serving.supervisor", ["confluent_kafka", "numpy", "onnxruntime"]),
         ("serving.worker", ["faust", "numba"]),
+        ("infra.commands.check_groups", ["onnxruntime"]),
     ],
 )
 def test_a_process_imports_no_more_than_it_needs(module: str, heavy: list[str]) -> None:

@@ -1,0 +1,155 @@
+"""ONNX files taken apart: the oracle is the `onnx` package, which reads and writes them."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from serving import runtime, weights
+from serving.repository import Repository
+from tests import serving_models as models
+
+ROWS = 300_000
+
+
+def large(kind: str) -> npt.NDArray[np.generic]:
+    """A table of more than `weights.LARGE` bytes."""
+    return np.random.default_rng(0).integers(0, 100, (ROWS, 4)).astype(kind)
+
+
+def model(*tensors: TensorProto) -> onnx.ModelProto:
+    """Looks its input up in each of `tensors`."""
+    nodes = [
+        helper.make_node("Gather", [tensor.name, "item"], [f"out{n}"]) for n, tensor in enumerate(tensors)
+    ]
+    item = helper.make_tensor_value_info("item", TensorProto.INT64, ["n"])
+    outputs = [
+        helper.make_tensor_value_info(f"out{n}", tensor.data_type, ["n", *tensor.dims[1:]])
+        for n, tensor in enumerate(tensors)
+    ]
+    graph = helper.make_graph(nodes, "tables", [item], outputs, list(tensors))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def saved(folder: Path, made: onnx.ModelProto) -> Path:
+    file = folder / "model.onnx"
+    file.write_bytes(made.SerializeToString())
+    return file
+
+
+KINDS = (
+    "float32",
+    "float64",
+    "float16",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "bool"])
+def test_large_weights_are_the_files_own(tmp_path: Path, kind: str) -> None:
+    table = large(kind)
+    parts = weights.taken_apart(saved(tmp_path, model(numpy_helper.from_array(table, "table"))))
+    assert parts is not None
+    found = parts.weights["table"]
+    assert found.dtype == table.dtype
+    assert np.array_equal(found, table)
+
+
+def test_what_is_left_is_the_model_with_the_large_weights_elsewhere(tmp_path: Path) -> None:
+    made = model(
+        numpy_helper.from_array(np.ones((3, 2), np.float32), "small"),
+        numpy_helper.from_array(large("float32"), "table"),
+        numpy_helper.from_array(large("int64"), "other"),
+    )
+    parts = weights.taken_apart(saved(tmp_path, made))
+    assert parts is not None
+    left = onnx.load_model_from_string(parts.graph)
+    assert len(parts.graph) < 10_000
+    for tensor, before in zip(left.graph.initializer, made.graph.initializer, strict=True):
+        assert (tensor.name, tensor.data_type, tensor.dims) == (before.name, before.data_type, before.dims)
+        if tensor.name in parts.weights:
+            assert tensor.data_location == TensorProto.EXTERNAL
+            tensor.CopyFrom(before)
+    assert left == made
+
+
+def test_a_session_of_the_parts_answers_as_one_of_the_whole(tmp_path: Path) -> None:
+    made = model(
+        numpy_helper.from_array(large("float32"), "table"),
+        numpy_helper.from_array(np.arange(8.0).reshape(4, 2), "small"),
+    )
+    file = saved(tmp_path, made)
+    asked = {"item": np.array([3, 0, 1])}
+    expected = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(None, asked)
+    parts = weights.taken_apart(file)
+    assert parts is not None
+    options = ort.SessionOptions()
+    values = [ort.OrtValue.ortvalue_from_numpy(value) for value in parts.weights.values()]
+    options.add_external_initializers(list(parts.weights), values)
+    session = ort.InferenceSession(parts.graph, options, providers=["CPUExecutionProvider"])
+    for found, wanted in zip(session.run(None, asked), expected, strict=True):
+        assert np.array_equal(found, wanted)
+
+
+def test_a_version_in_memory_does_not_need_its_file_any_more(tmp_path: Path) -> None:
+    folder = models.add_version(tmp_path, "v1")
+    file = folder / "model.onnx"
+    made = onnx.load_model(str(file))
+    table = numpy_helper.to_array(made.graph.initializer[0])
+    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.tile(table, 300), "table"))
+    file.write_bytes(made.SerializeToString())
+    assert weights.taken_apart(file) is not None
+    loaded = runtime.load(Repository(tmp_path).open(models.MODEL, "v1"))
+    asked = {
+        "item": np.array([[3], [models.ITEMS + 5]]),
+        "context": np.zeros((2, models.WIDTH), np.float32),
+    }
+    with file.open("r+b") as opened:
+        opened.truncate(10)
+    assert loaded.score(asked) == pytest.approx(np.log(models.scores()[[3, 5]]), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [100, weights.LARGE // 2])
+def test_a_file_without_large_weights_is_left_whole(tmp_path: Path, size: int) -> None:
+    tables = [numpy_helper.from_array(np.zeros(size, np.uint8), f"t{n}") for n in range(4)]
+    assert weights.taken_apart(saved(tmp_path, model(*tables))) is None
+
+
+def test_a_file_with_weights_in_other_files_is_left_whole(tmp_path: Path) -> None:
+    elsewhere = numpy_helper.from_array(np.zeros(4, np.float32), "elsewhere")
+    elsewhere.ClearField("raw_data")
+    elsewhere.data_location = TensorProto.EXTERNAL
+    made = model(numpy_helper.from_array(large("float32"), "table"), elsewhere)
+    assert weights.taken_apart(saved(tmp_path, made)) is None
+
+
+def test_weights_of_a_wrong_size_are_left_to_onnx_runtime(tmp_path: Path) -> None:
+    table = numpy_helper.from_array(large("float32"), "table")
+    table.dims[0] += 1
+    assert weights.taken_apart(saved(tmp_path, model(table))) is None
+
+
+def test_damaged_files_are_left_whole_or_keep_their_weights_within_the_file(tmp_path: Path) -> None:
+    content = saved(tmp_path, model(numpy_helper.from_array(large("float32"), "table"))).read_bytes()
+    rng = np.random.default_rng(0)
+    file = tmp_path / "damaged"
+    for place in [*range(60), *rng.integers(0, len(content), 40)]:
+        damaged = bytearray(content)
+        damaged[place] ^= int(rng.integers(1, 256))
+        file.write_bytes(damaged)
+        parts = weights.taken_apart(file)
+        assert parts is None or all(value.nbytes < len(content) for value in parts.weights.values())
+    for end in (weights.LARGE, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:end])
+        assert weights.taken_apart(file) is None

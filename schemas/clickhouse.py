@@ -6,110 +6,30 @@ nothing. Between merges the old rows are still there, so people do not read thes
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any, NamedTuple
 
 import msgspec
 
 from schemas import records, topics
 from schemas.records import Evidence, Finding, Outlook, Profile
-from schemas.topics import Topic
-
-
-class Stored(NamedTuple):
-    """A decoded record, and where it stands: `topic_partition` and `topic_offset` of its own topic."""
-
-    record: msgspec.Struct
-    topic_partition: int
-    topic_offset: int
-
-
-class Column(NamedTuple):
-    """A column: the attribute of `Stored` that fills it, and how that becomes a value that ClickHouse's type
-    takes."""
-
-    name: str
-    type: str
-    source: str
-    convert: Callable[[Any], object] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A table. Of rows that are equal in `order_by`, the one with the highest `version` holds; any, where
-    they cannot differ.
-
-    How it lies on disk is `streams/storage/migrations/`'s, and it has columns there that no record fills.
-    """
-
-    name: str
-    topic: Topic
-    columns: tuple[Column, ...]
-    order_by: tuple[str, ...]
-    version: str | None = None
-
-    def full_name(self, database: str) -> str:
-        """The table's name in SQL."""
-        return f"{quoted(database)}.{quoted(self.name)}"
-
-    def values(self, rows: Sequence[Stored]) -> list[list[object]]:
-        """The rows as columns, in the order of `columns`; times are epoch milliseconds."""
-        return [
-            [column.convert(value) for value in values] if column.convert else list(values)
-            for column in self.columns
-            for values in [map(attrgetter(column.source), rows)]
-        ]
-
-
-def quoted(name: str) -> str:
-    """An identifier as SQL."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-TEXT = "String"
-WORD = "LowCardinality(String)"
-TIME = "DateTime64(3, 'UTC')"
-NUMBER = "Float64"
-INTEGER = "Int64"
-COUNT = "UInt64"
-WORDS = "Map(LowCardinality(String), String)"
-
-
-def _column(name: str, type_: str) -> Column:
-    """A required field of the record."""
-    return Column(name, type_, f"record.{name}")
-
-
-def _optional(name: str, type_: str) -> Column:
-    """A field that is NULL where the record lacks it."""
-    return Column(name, f"Nullable({type_})", f"record.{name}")
-
-
-def _object(name: str) -> Column:
-    """A field of any shape, as JSON text; an empty object where the record lacks it."""
-    return Column(name, TEXT, f"record.{name}", _json)
-
-
-def _json(value: msgspec.Raw | dict[str, object] | None) -> str:
-    return msgspec.json.encode(value or {}).decode()
-
-
-def _map(value: dict[str, str] | None) -> dict[str, str]:
-    return value or {}
-
-
-def _array(value: list[Any] | None) -> list[Any]:
-    return value or []
-
-
-def _words(value: list[str | int] | None) -> list[str]:
-    """Ids, of which 7 equals "7"."""
-    return [str(each) for each in value or ()]
-
-
-def _word(value: str | int | None) -> str | None:
-    return None if value is None else str(value)
+from schemas.table import (
+    COUNT,
+    INTEGER,
+    NUMBER,
+    TEXT,
+    TIME,
+    TOPIC_OFFSET,
+    TOPIC_PARTITION,
+    WORD,
+    Column,
+    Table,
+    array,
+    as_json,
+    item_id,
+    item_ids,
+    optional,
+    required,
+    words,
+)
 
 
 def _of_distributions(field: str) -> Callable[[Profile], dict[str, object]]:
@@ -144,34 +64,31 @@ def _precedence(offset: int) -> int:
     return (1 << 64) - 1 - offset
 
 
-TOPIC_PARTITION = Column("topic_partition", "UInt32", "topic_partition")
-TOPIC_OFFSET = Column("topic_offset", "UInt64", "topic_offset")
-
 PANES = Table(
     "panes",
     topics.PANES,
     (
-        _column("model", WORD),
-        _column("version", WORD),
-        _column("arm", WORD),
-        _column("segment", WORD),
-        _column("segment_value", TEXT),
-        _column("start", TIME),
-        _column("end", TIME),
-        _column("generation", INTEGER),
-        _column("partition", COUNT),
-        _column("part", INTEGER),
-        _column("snapshot", COUNT),
-        _column("deadline", TIME),
-        _column("retracted", "Bool"),
-        _column("sums", "Map(LowCardinality(String), Float64)"),
-        _column("latency", "Map(Int32, UInt64)"),
-        _column("click_delay", "Map(Int32, UInt64)"),
-        _column("positive_scores", "Map(Int32, UInt64)"),
-        _column("negative_scores", "Map(Int32, UInt64)"),
-        _column("reliability", "Map(Int32, Array(Float64))"),
-        _column("features", "Map(LowCardinality(String), Array(UInt64))"),
-        _column("quality", "Map(LowCardinality(String), Array(UInt64))"),
+        required("model", WORD),
+        required("version", WORD),
+        required("arm", WORD),
+        required("segment", WORD),
+        required("segment_value", TEXT),
+        required("start", TIME),
+        required("end", TIME),
+        required("generation", INTEGER),
+        required("partition", COUNT),
+        required("part", INTEGER),
+        required("snapshot", COUNT),
+        required("deadline", TIME),
+        required("retracted", "Bool"),
+        required("sums", "Map(LowCardinality(String), Float64)"),
+        required("latency", "Map(Int32, UInt64)"),
+        required("click_delay", "Map(Int32, UInt64)"),
+        required("positive_scores", "Map(Int32, UInt64)"),
+        required("negative_scores", "Map(Int32, UInt64)"),
+        required("reliability", "Map(Int32, Array(Float64))"),
+        required("features", "Map(LowCardinality(String), Array(UInt64))"),
+        required("quality", "Map(LowCardinality(String), Array(UInt64))"),
         TOPIC_PARTITION,
     ),
     order_by=(
@@ -186,9 +103,9 @@ PROFILES = Table(
     "profiles",
     topics.PROFILES,
     (
-        _column("model", WORD),
-        _column("version", WORD),
-        _column("ts", TIME),
+        required("model", WORD),
+        required("version", WORD),
+        required("ts", TIME),
         Column("features", "Map(String, Array(UInt64))", "record", _of_distributions("counts")),
         Column("edges", "Map(String, Array(Float64))", "record", _of_distributions("edges")),
         Column("categories", "Map(String, Array(String))", "record", _of_distributions("categories")),
@@ -208,13 +125,13 @@ DRIFT = Table(
     "drift_log",
     topics.DRIFT,
     (
-        _column("model", WORD),
-        _column("version", WORD),
-        _column("arm", WORD),
-        _column("start", TIME),
-        _column("end", TIME),
-        _column("values", "Map(LowCardinality(String), Array(Float64))"),
-        _column("changed", "Map(LowCardinality(String), Array(String))"),
+        required("model", WORD),
+        required("version", WORD),
+        required("arm", WORD),
+        required("start", TIME),
+        required("end", TIME),
+        required("values", "Map(LowCardinality(String), Array(Float64))"),
+        required("changed", "Map(LowCardinality(String), Array(String))"),
         TOPIC_OFFSET,
     ),
     order_by=("model", "start", "version", "arm", "end"),
@@ -226,17 +143,17 @@ ALERTS = Table(
     "alerts_log",
     topics.ALERTS,
     (
-        _column("alert_id", TEXT),
-        _column("model", WORD),
-        _column("rule", WORD),
-        _column("status", WORD),
-        _column("severity", WORD),
-        _column("starts_at", TIME),
-        _optional("ends_at", TIME),
-        _optional("value", NUMBER),
-        _optional("threshold", NUMBER),
-        _column("labels", WORDS),
-        _column("annotations", WORDS),
+        required("alert_id", TEXT),
+        required("model", WORD),
+        required("rule", WORD),
+        required("status", WORD),
+        required("severity", WORD),
+        required("starts_at", TIME),
+        optional("ends_at", TIME),
+        optional("value", NUMBER),
+        optional("threshold", NUMBER),
+        words("labels"),
+        words("annotations"),
         TOPIC_OFFSET,
     ),
     order_by=("model", "alert_id"),
@@ -248,18 +165,18 @@ RELEASES = Table(
     "releases_log",
     topics.RELEASES,
     (
-        _column("model", WORD),
-        _column("generation", COUNT),
-        _column("ts", TIME),
-        _column("stable", TEXT),
-        _optional("candidate", TEXT),
-        _optional("shadow", TEXT),
-        _column("weight", NUMBER),
-        _column("phase", WORD),
-        _column("salt", TEXT),
-        _column("decision_id", TEXT),
-        _column("reason", TEXT),
-        _object("evidence"),
+        required("model", WORD),
+        required("generation", COUNT),
+        required("ts", TIME),
+        required("stable", TEXT),
+        optional("candidate", TEXT),
+        optional("shadow", TEXT),
+        required("weight", NUMBER),
+        required("phase", WORD),
+        required("salt", TEXT),
+        required("decision_id", TEXT),
+        required("reason", TEXT),
+        as_json("evidence"),
         TOPIC_OFFSET,
     ),
     order_by=("model", "generation"),
@@ -270,15 +187,15 @@ ACKS = Table(
     "acks_log",
     topics.ACKS,
     (
-        _column("model", WORD),
-        _column("worker", WORD),
-        _column("ts", TIME),
-        _column("kind", WORD),
-        _column("generation", COUNT),
-        _optional("status", TEXT),
-        Column("loaded", "Array(String)", "record.loaded", _array),
-        _optional("error", TEXT),
-        Column("available", "Array(String)", "record.available", _array),
+        required("model", WORD),
+        required("worker", WORD),
+        required("ts", TIME),
+        required("kind", WORD),
+        required("generation", COUNT),
+        optional("status", TEXT),
+        array("loaded", TEXT),
+        optional("error", TEXT),
+        array("available", TEXT),
         TOPIC_PARTITION,
         TOPIC_OFFSET,
     ),
@@ -309,7 +226,7 @@ EVIDENCE = Table(
     "evidence_log",
     topics.EVIDENCE,
     (
-        _column("model", WORD),
+        required("model", WORD),
         Column("ts", TIME, "record.outlook.at"),
         Column("generation", COUNT, "record", _generation),
         Column("through", f"Nullable({TIME})", "record.outlook.context.through"),
@@ -331,15 +248,15 @@ COMMANDS = Table(
     "commands_log",
     topics.COMMANDS,
     (
-        _column("model", WORD),
-        _column("ts", TIME),
-        _column("command", WORD),
-        _column("command_id", TEXT),
-        _column("actor", TEXT),
-        _optional("version", TEXT),
-        _optional("mode", TEXT),
-        _optional("reason", TEXT),
-        _optional("generation", COUNT),
+        required("model", WORD),
+        required("ts", TIME),
+        required("command", WORD),
+        required("command_id", TEXT),
+        required("actor", TEXT),
+        optional("version", TEXT),
+        optional("mode", TEXT),
+        optional("reason", TEXT),
+        optional("generation", COUNT),
         TOPIC_OFFSET,
     ),
     order_by=("model", "ts", "command_id"),
@@ -350,10 +267,10 @@ POLICIES = Table(
     "policies_log",
     topics.POLICIES,
     (
-        _column("model", WORD),
-        _column("ts", TIME),
-        _object("policy"),
-        _column("actor", TEXT),
+        required("model", WORD),
+        required("ts", TIME),
+        as_json("policy"),
+        required("actor", TEXT),
         TOPIC_PARTITION,
         TOPIC_OFFSET,
     ),
@@ -364,13 +281,13 @@ SAMPLES = Table(
     "samples_log",
     topics.SAMPLES,
     (
-        _column("model", WORD),
-        _column("ts", TIME),
-        _column("name", WORD),
-        _column("value", NUMBER),
-        _optional("version", TEXT),
-        _optional("phase", TEXT),
-        Column("labels", WORDS, "record.labels", _map),
+        required("model", WORD),
+        required("ts", TIME),
+        required("name", WORD),
+        required("value", NUMBER),
+        optional("version", TEXT),
+        optional("phase", TEXT),
+        words("labels"),
         TOPIC_PARTITION,
         TOPIC_OFFSET,
     ),
@@ -381,15 +298,15 @@ SILENCES = Table(
     "silences_log",
     topics.SILENCES,
     (
-        _column("model", WORD),
-        _column("silence_id", TEXT),
-        _column("ts", TIME),
-        _column("ends_at", TIME),
-        _column("actor", TEXT),
-        _column("reason", TEXT),
-        _optional("rule", TEXT),
-        Column("labels", WORDS, "record.labels", _map),
-        _optional("ended_by", TEXT),
+        required("model", WORD),
+        required("silence_id", TEXT),
+        required("ts", TIME),
+        required("ends_at", TIME),
+        required("actor", TEXT),
+        required("reason", TEXT),
+        optional("rule", TEXT),
+        words("labels"),
+        optional("ended_by", TEXT),
         TOPIC_OFFSET,
     ),
     order_by=("model", "silence_id"),
@@ -400,36 +317,35 @@ DEAD_LETTERS = Table(
     "dead_letters_log",
     topics.DEAD_LETTERS,
     (
-        _column("ts", TIME),
-        _column("topic", WORD),
-        _column("partition", COUNT),
-        _column("offset", COUNT),
-        _column("stage", WORD),
-        _column("reason", TEXT),
-        _optional("key", TEXT),
-        _optional("value", TEXT),
+        required("ts", TIME),
+        required("topic", WORD),
+        required("partition", COUNT),
+        required("offset", COUNT),
+        required("stage", WORD),
+        required("reason", TEXT),
+        optional("key", TEXT),
+        optional("value", TEXT),
     ),
     order_by=("stage", "topic", "partition", "offset"),
 )
-
-_PLACE = (TOPIC_PARTITION, TOPIC_OFFSET)
 
 EXAMPLE_REQUESTS = Table(
     "example_requests_log",
     topics.REQUESTS,
     (
-        _column("model", WORD),
-        _column("ts", TIME),
-        _column("request_id", TEXT),
-        _optional("user", TEXT),
-        _optional("surface", TEXT),
-        Column("segments", WORDS, "record.segments", _map),
-        Column("items", f"Array({TEXT})", "record.items", _words),
-        _optional("k", COUNT),
-        _optional("deadline_ms", NUMBER),
-        _object("inputs"),
-        _object("features"),
-        *_PLACE,
+        required("model", WORD),
+        required("ts", TIME),
+        required("request_id", TEXT),
+        optional("user", TEXT),
+        optional("surface", TEXT),
+        words("segments"),
+        item_ids("items"),
+        optional("k", COUNT),
+        optional("deadline_ms", NUMBER),
+        as_json("inputs"),
+        as_json("features"),
+        TOPIC_PARTITION,
+        TOPIC_OFFSET,
     ),
     order_by=("model", "ts", "request_id", "topic_partition", "topic_offset"),
 )
@@ -440,28 +356,29 @@ EXAMPLE_PREDICTIONS = Table(
     "example_predictions_log",
     topics.PREDICTIONS,
     (
-        _column("model", WORD),
-        _column("ts", TIME),
-        _column("request_id", TEXT),
-        _column("version", WORD),
-        _column("arm", WORD),
-        _column("status", WORD),
-        _column("latency_ms", NUMBER),
-        _optional("generation", COUNT),
-        Column("items", f"Array({TEXT})", "record.items", _words),
-        Column("scores", f"Array({NUMBER})", "record.scores", _array),
-        _optional("shown", COUNT),
-        Column("propensities", f"Array({NUMBER})", "record.propensities", _array),
-        _optional("infer_ms", NUMBER),
-        _optional("queue_ms", NUMBER),
-        _optional("batch", COUNT),
-        _optional("worker", TEXT),
-        _optional("user", TEXT),
-        _optional("surface", TEXT),
-        Column("segments", WORDS, "record.segments", _map),
-        _object("features"),
-        _optional("error", TEXT),
-        *_PLACE,
+        required("model", WORD),
+        required("ts", TIME),
+        required("request_id", TEXT),
+        required("version", WORD),
+        required("arm", WORD),
+        required("status", WORD),
+        required("latency_ms", NUMBER),
+        optional("generation", COUNT),
+        item_ids("items"),
+        array("scores", NUMBER),
+        optional("shown", COUNT),
+        array("propensities", NUMBER),
+        optional("infer_ms", NUMBER),
+        optional("queue_ms", NUMBER),
+        optional("batch", COUNT),
+        optional("worker", TEXT),
+        optional("user", TEXT),
+        optional("surface", TEXT),
+        words("segments"),
+        as_json("features"),
+        optional("error", TEXT),
+        TOPIC_PARTITION,
+        TOPIC_OFFSET,
     ),
     order_by=("model", "ts", "request_id", "topic_partition", "topic_offset"),
 )
@@ -471,13 +388,14 @@ EXAMPLE_FEEDBACK = Table(
     "example_feedback_log",
     topics.FEEDBACK,
     (
-        _column("request_id", TEXT),
-        _column("ts", TIME),
-        _column("kind", WORD),
-        Column("item", f"Nullable({TEXT})", "record.item", _word),
-        _optional("value", NUMBER),
-        _optional("event_id", TEXT),
-        *_PLACE,
+        required("request_id", TEXT),
+        required("ts", TIME),
+        required("kind", WORD),
+        item_id("item"),
+        optional("value", NUMBER),
+        optional("event_id", TEXT),
+        TOPIC_PARTITION,
+        TOPIC_OFFSET,
     ),
     order_by=("request_id", "ts", "topic_partition", "topic_offset"),
 )
@@ -487,11 +405,11 @@ PROGRESS = Table(
     "progress",
     topics.PANES,
     (
-        _column("partition", COUNT),
-        _column("partitions", COUNT),
-        _column("time", TIME),
-        _column("clock", TIME),
-        _column("snapshot", COUNT),
+        required("partition", COUNT),
+        required("partitions", COUNT),
+        required("time", TIME),
+        required("clock", TIME),
+        required("snapshot", COUNT),
         TOPIC_PARTITION,
     ),
     order_by=("topic_partition", "partition"),

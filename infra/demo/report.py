@@ -110,6 +110,8 @@ ClickHouse answers SQL over HTTP at {url}, user {settings.clickhouse.user}, no p
     WHERE metric = 'ctr' AND version != '' ORDER BY pane DESC LIMIT 20 FORMAT PrettyCompact"
   {curl} "SELECT ts, generation, phase, stable, candidate, weight, reason FROM releases
     ORDER BY generation FORMAT Vertical"
+  {curl} "SELECT ts, request_id, version, status, items, scores FROM example_predictions
+    ORDER BY ts DESC LIMIT 3 FORMAT Vertical"
   {curl} "SELECT name FROM system.tables WHERE database = '{database}' AND engine = 'View'"
 
 A Grafana with the plug-in grafana-clickhouse-datasource shows it all, in the folder Headgate:

@@ -1,11 +1,12 @@
-"""`headgate demo`: the whole loop on real data, by itself: a local stack, the three stages, two workers, a
-shop, and two releases.
+"""`headgate demo`: the whole loop on real data, by itself: a local stack, the stages, two workers, a shop,
+and two releases.
 
 v2, retrained on more data, is to be promoted; v3, with its item index off by one, is to be rolled back. The
 answer is 0 only if both happened, every worker acknowledged, and ClickHouse's totals equal those that the
 shop kept by itself.
 """
 
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -239,8 +240,10 @@ def _apply_policy(output: Output) -> None:
 
 
 def _processes(folder: Path, settings: Settings) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """Name, arguments, and what is each one's own in its environment: workers' health is one port apart."""
-    yield "streams", ["streams"], {}
+    """Name, arguments, and what is each one's own in its environment: workers' health is one port apart; of
+    the users in the examples nobody needs to find any again, so their key is kept nowhere.
+    """
+    yield "streams", ["streams"], {"HEADGATE_EXAMPLES_SECRET": secrets.token_hex(32)}
     host, port = settings.serving.health.rsplit(":", 1)
     for number in range(WORKERS):
         own = {"HEADGATE_SERVING_HEALTH": f"{host}:{int(port) + number}"}

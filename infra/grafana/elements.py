@@ -55,8 +55,9 @@ class Row(NamedTuple):
 
 
 class Variable(NamedTuple):
-    """A drop-down: values by SQL, or listed in `values` (shown name by value). `several`: more than one may
-    be chosen, and all. Without a `label` nobody sees it: it follows from others, and from the time range.
+    """A drop-down: values by SQL, or listed in `values` (shown name by value); with neither, whatever is
+    typed, or nothing. `several`: more than one may be chosen, and all. Without a `label` nobody sees it: it
+    follows from others, and from the time range.
     """
 
     name: str
@@ -173,6 +174,8 @@ def _variable(variable: Variable) -> Json:
         listed = ",".join(f"{text} : {value}" for text, value in variable.values.items())
         current = {key: options[0][key] for key in ("text", "value")}
         return common | {"type": "custom", "query": listed, "options": options, "current": current}
+    if not variable.sql:
+        return common | {"type": "textbox", "query": "", "current": {"text": "", "value": ""}}
     several: dict[str, object] = {"multi": variable.several, "includeAll": variable.several}
     if variable.several:
         several["current"] = {"text": ["All"], "value": ["$__all"]}

@@ -1,7 +1,8 @@
-"""One model: clicks and ranking by version, latency, drift by feature, data quality, calibration,
-segments.
+"""One model: clicks and ranking by version, latency, drift by feature, data quality, calibration, segments,
+examples.
 """
 
+from infra.grafana import examples
 from infra.grafana.elements import Annotation, Dashboard, Query, Row, Variable
 from infra.grafana.panels import (
     FRACTION,
@@ -167,7 +168,7 @@ DASHBOARD = Dashboard(
     title="Headgate Model",
     about="One model's quality, speed and data, by version.",
     variables=(
-        *(A_MODEL, A_VERSION, RESOLUTION, METHOD, SEGMENT),
+        *(A_MODEL, A_VERSION, RESOLUTION, METHOD, SEGMENT, examples.REQUEST),
         *(
             SERIES,
             view("series_by_segment"),
@@ -267,5 +268,6 @@ DASHBOARD = Dashboard(
                 ),
             ),
         ),
+        examples.ROW,
     ),
 )

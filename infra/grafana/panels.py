@@ -82,6 +82,11 @@ def bars(title: str, query: Query, unit: str, about: str = "", *, width: int = 1
     return lines(title, query, unit, about, width=width, custom=custom)
 
 
+def or_else(panel: Panel, text: str) -> Panel:
+    """The panel, with what it says where there is nothing to show and that is as it should be."""
+    return panel._replace(defaults={**panel.defaults, "noValue": text})
+
+
 def figure(
     title: str, query: Query, unit: str = "string", about: str = "", *, width: int = 4, text: bool = True
 ) -> Panel:

@@ -1,7 +1,7 @@
 """Headgate itself: what comes in, how far it is read, and what could not be counted as hoped."""
 
 from infra.grafana.elements import Dashboard, Query, Row
-from infra.grafana.panels import NUMBER, RATE, bars, lines, table
+from infra.grafana.panels import NUMBER, RATE, bars, lines, or_else, table
 from infra.grafana.sql import SERIES_OF_ALL, WITHIN, listed
 from streams.metrics.catalogue import COUNTS
 
@@ -48,8 +48,8 @@ TOTALS = Query(
 SELECT metric, of_model, records
 FROM (SELECT {OF_MODEL}, {SUMS} AS found FROM ${{series}} AS series WHERE {WITHIN} GROUP BY of_model)
 ARRAY JOIN {listed(COUNTS)} AS metric, found AS records
-WHERE records > 0
-ORDER BY records DESC""",
+ORDER BY records DESC, metric, of_model
+LIMIT 200""",
     ("metric", "of_model", "records"),
 )
 
@@ -81,6 +81,8 @@ ORDER BY ts DESC
 LIMIT 200""",
     ("ts", "stage", "topic", "partition", "offset", "key", "reason"),
 )
+
+NO_LETTERS = "no dead letters"
 
 DASHBOARD = Dashboard(
     uid="headgate-pipeline",
@@ -120,8 +122,8 @@ DASHBOARD = Dashboard(
         Row(
             "Dead letters",
             (
-                bars("Dead letters", LETTERS_OVER_TIME, NUMBER, width=8),
-                table("Why", LETTERS, "The newest 200.", width=16),
+                or_else(bars("Dead letters", LETTERS_OVER_TIME, NUMBER, width=8), NO_LETTERS),
+                or_else(table("Why", LETTERS, "The newest 200.", width=16), NO_LETTERS),
             ),
         ),
     ),

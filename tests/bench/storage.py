@@ -156,7 +156,7 @@ def ask(client: Client, queries: Iterable[Asked]) -> list[Timed]:
 def looked(model: str, span: int) -> View:
     """A dashboard of a model over the last of the month."""
     chosen = {"model": model, "version": ALL, "resolution": "auto", "method": "psi"}
-    chosen |= {"segment": "surface", "test": "ctr worse_by 0"}
+    chosen |= {"segment": "surface", "test": "ctr worse_by 0", "request": ""}
     return View(END - span, END, span // POINTS, chosen)
 
 

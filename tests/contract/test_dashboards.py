@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
@@ -22,12 +23,15 @@ from schemas.records import (
     DeadLetter,
     Distribution,
     Evidence,
+    Feedback,
     Finding,
     Findings,
     Outlook,
     PolicyRecord,
+    Prediction,
     Profile,
     Release,
+    Request,
     Turn,
 )
 from schemas.settings import ClickHouse, Settings
@@ -44,6 +48,7 @@ CHOSEN: Mapping[str, str | list[str]] = {
     "method": "psi",
     "segment": "surface",
     "test": "ctr worse_by 0",
+    "request": "",
 }
 ABSENT = {"ends_at", "key", "last_error", "mode", "reason", "unseen"}
 """Columns that may well have nothing to say."""
@@ -120,6 +125,21 @@ def filled(settings: Settings) -> Iterator[Database]:
             ),
             PolicyRecord(model="it's", ts=NOON, policy=msgspec.Raw(b'{"model": "it\'s"}'), actor="ann"),
         )  # fmt: skip
+        for number in range(2):
+            request_id = f"r/{number}"
+            database.write(
+                Request(
+                    request_id=request_id, ts=NOON + number, model="it's", items=["a", "b"], user="of-a-user",
+                    inputs={"item": msgspec.Raw(b"[[1], [2]]")}, features={"age": 40.0}, surface="home", k=2,
+                    segments={"surface": "home"},
+                ),
+                Prediction(
+                    request_id=request_id, ts=NOON + number + 5, model="it's", version="v1", arm="stable",
+                    status="ok", latency_ms=4.0, items=["b", "a"], scores=[0.51234, 0.2], shown=1,
+                ),
+                Feedback(request_id=request_id, ts=NOON + 900, kind="click", item="b"),
+                first=number,
+            )  # fmt: skip
         yield database
 
 
@@ -250,6 +270,28 @@ def test_a_decision_leads_to_the_release_at_its_time(filled: Database) -> None:
     [annotation] = [one for one in model.DASHBOARD.annotations if one.name == "Decisions"]
     names, rows = answer(filled, annotation.query, LOOK)
     assert all(link in row[names.index("text")] for link, row in zip(reversed(links), rows, strict=True))
+
+
+def test_an_example_leads_to_all_records_of_its_request(filled: Database) -> None:
+    panels = [panel for row in model.DASHBOARD.rows if row.title == "Examples" for panel in row.panels]
+    assert len(panels) == 3
+    [link, _] = column(filled, model.DASHBOARD, panels[0].title, "link")
+    asked = parse_qs(urlsplit(link).query)
+    assert asked["var-request"] == ["r/1"]
+    one = LOOK._replace(
+        start=int(asked["from"][0]), end=int(asked["to"][0]), variables={**CHOSEN, "request": "r/1"}
+    )
+    for panel in panels:
+        names, rows = answer(filled, panel.query, seen(filled, model.DASHBOARD, one))
+        assert [row[names.index("request_id")] for row in rows] == ["r/1"], panel.title
+
+
+def test_the_id_of_a_request_is_typed_and_nothing_is_typed_at_first() -> None:
+    board = json.loads(dashboards()["headgate-model.json"])
+    [variable] = [one for one in board["templating"]["list"] if one["name"] == "request"]
+    assert variable["type"] == "textbox"
+    assert variable["current"]["value"] == ""
+    assert "hide" not in variable
 
 
 def test_evidence_is_drawn_with_the_bound_that_it_is_held_against(filled: Database) -> None:

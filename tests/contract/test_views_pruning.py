@@ -22,9 +22,12 @@ TIMES = {
     "evidence": "ts",
     "samples": "ts",
     "acks": "ts",
+    "example_requests": "ts",
+    "example_predictions": "ts",
 }
 """The views with many rows, and their columns of time."""
-LARGE = ("panes", "panes_1m", "panes_1h", "drift_log", "evidence_log", "samples_log", "acks_log")
+RECORDS = ("evidence_log", "samples_log", "acks_log", "example_requests_log", "example_predictions_log")
+LARGE = ("panes", "panes_1m", "panes_1h", "drift_log", *RECORDS)
 READ = re.compile(r"ReadFromMergeTree \(\w+\.(\w+)\)(.*?)(?=ReadFromMergeTree|\Z)", re.DOTALL)
 KEYS = re.compile(r"PrimaryKey.*?Keys:(.*?)Condition:(.*?)Parts:.*?Granules: (\d+)/(\d+)", re.DOTALL)
 
@@ -47,7 +50,7 @@ def full(settings: Settings) -> Iterator[Database]:
             "INSERT INTO drift_log (model, start, end)\n"
             f"SELECT {model}, {time} AS t, t + toIntervalSecond(10) {source}"
         )
-        for table in ("evidence_log", "samples_log", "acks_log"):
+        for table in RECORDS:
             database.client.command(f"INSERT INTO {table} (model, ts)\nSELECT {model}, {time} {source}")
         for length in (60, 3600):
             middle = NOON + HOURS // 2 * HOUR
@@ -116,7 +119,7 @@ def test_a_panel_of_one_model_reads_no_other_models_rows(
     full: Database, dashboard: Dashboard, panel: Panel
 ) -> None:
     chosen = {"model": "model-7", "version": ALL, "resolution": "auto", "method": "psi", "segment": "surface"}
-    chosen["test"] = "ctr worse_by 0"
+    chosen |= {"test": "ctr worse_by 0", "request": ""}
     look = View(NOON, NOON + 6 * HOUR, MINUTE, chosen)
     view = settled(dashboard, look, lambda sql: str(full.client.command(sql)))
     for table, (keys, read, whole) in reads(full, expand(panel.query.sql, view)).items():

@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 
 from infra import cli
 from infra.container import healthy, locked
+from infra.demo.run import POLICY
+from schemas import policy_files
 from schemas import settings as configuration
 from schemas.settings import Settings
 from streams import registry
@@ -203,7 +205,7 @@ def test_setup_brings_the_database_up_to_date_and_makes_the_user_for_dashboards(
 
 def test_in_compose_everything_waits_for_setup() -> None:
     for name, service in compose().items():
-        if name in ("join", "judge", "sink", "worker-1", "worker-2", "grafana"):
+        if name in ("join", "judge", "sink", "examples", "worker-1", "worker-2", "grafana"):
             assert service["depends_on"]["setup"]["condition"] == "service_completed_successfully"
 
 
@@ -234,7 +236,9 @@ def test_the_image_answers_health_checks_on_the_default_ports() -> None:
 def test_compose_runs_commands_that_there_are() -> None:
     run = {name: service["command"] for name, service in our_services() if "entrypoint" not in service}
     assert all(map(understood, run.values()))
-    assert {"join", "judge", "sink"} == {command[1] for command in run.values() if command[0] == "streams"}
+    assert {"join", "judge", "sink", "examples"} == {
+        command[1] for command in run.values() if command[0] == "streams"
+    }
     assert sum(command[0] == "serve" for command in run.values()) == 2
 
 
@@ -248,6 +252,20 @@ def test_the_settings_in_compose_are_settings(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     loaded = configuration.load(CONTAINER / "headgate.toml")
     assert loaded.kafka.brokers == "kafka:9092"
+
+
+def test_in_compose_examples_are_kept_of_who_asks_for_some() -> None:
+    (policy,) = policy_files.load([POLICY])
+    assert policy.examples.share > 0
+    services = compose()
+    variable = "HEADGATE_EXAMPLES_SECRET"
+    found = re.fullmatch(rf"\$\{{{variable}:-(.+)\}}", services["examples"]["environment"][variable])
+    assert found is not None
+    settings = configuration.load(CONTAINER / "headgate.toml", {variable: found[1]})
+    registry.require_work(["examples"], settings)
+    assert [name for name, service in services.items() if variable in service.get("environment", {})] == [
+        "examples"
+    ]
 
 
 def test_prometheus_scrapes_every_process_of_ours_where_it_answers() -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Images for a machine that cannot pull any: a base from Debian's packages, and stand-ins for Kafka's and ClickHouse's stock
-# images, of the jars and the engine that the local stack runs on. For trying compose.yaml and the tests on containers; as root,
-# with debootstrap, a Docker daemon, and `make setup` done.
+# Images for a machine that cannot pull any: a base from Debian's packages, and stand-ins for stock images: Kafka's and
+# ClickHouse's of the jars and the engine that the local stack runs on, Prometheus's of Debian's package. For trying compose.yaml
+# and the tests on containers; as root, with debootstrap, a Docker daemon, and `make setup` done.
 #
 #   infra/container/stand-in/make.sh FOLDER
 #
@@ -35,10 +35,22 @@ tar -C "$folder/kafka" -c . |
     docker import --change 'ENTRYPOINT ["/opt/kafka/run.sh"]' - headgate-stand-in-kafka:4.1.1 >/dev/null
 rm -rf "$folder/kafka"
 
+mkdir -p "$folder/prometheus"
+cp -al "$base/." "$folder/prometheus" 2>/dev/null || cp -a "$base/." "$folder/prometheus"
+(cd "$folder" && apt-get download prometheus)
+dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -C "$folder/prometheus" -x ./usr/bin/prometheus
+mkdir "$folder/prometheus/prometheus"
+tar -C "$folder/prometheus" "${slim[@]}" -c . |
+    docker import --change 'ENTRYPOINT ["prometheus"]' \
+        --change 'CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]' \
+        - headgate-stand-in-prometheus:2.42 >/dev/null
+rm -rf "$folder/prometheus" "$folder"/prometheus_*.deb
+
 docker build --network host --build-arg BASE=headgate-base:3.11 --file "$here/clickhouse.Dockerfile" \
     --tag headgate-stand-in-clickhouse:1 "$root"
 
 cat <<END
 export HEADGATE_IMAGE_KAFKA=headgate-stand-in-kafka:4.1.1 HEADGATE_IMAGE_CLICKHOUSE=headgate-stand-in-clickhouse:1
+export HEADGATE_IMAGE_PROMETHEUS=headgate-stand-in-prometheus:2.42
 docker build --network host --build-arg BASE=headgate-base:3.11 --file infra/Dockerfile --target demo --tag headgate:demo .
 END

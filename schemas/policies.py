@@ -14,11 +14,14 @@ from msgspec import Meta
 from schemas.errors import HeadgateError
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.ASCII)
+_LONGEST = 36_500 * _UNITS["d"]
 
 
 class Duration(int):
-    """Whole milliseconds, written `250ms`, `10s`, `1m`, `24h`, `7d`."""
+    """Whole milliseconds, written `250ms`, `10s`, `1m`, `24h`, `7d`; at most a hundred years, so that what is
+    reckoned with it is a time that can be written down.
+    """
 
     @classmethod
     def parse(cls, text: object) -> Self:
@@ -26,16 +29,21 @@ class Duration(int):
         match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
         if match is None:
             raise ValueError(f"Expected a duration such as `10s` (units ms, s, m, h, d), got `{text}`")
-        return cls(round(float(match[1]) * _UNITS[match[2]]))
+        length = float(match[1]) * _UNITS[match[2]]
+        if length > _LONGEST:
+            longest, found = Duration(_LONGEST), _shortened(match[0])
+            raise ValueError(f"Expected a duration of at most `{longest}`, got `{found}`")
+        return cls(round(length))
 
     def __str__(self) -> str:
-        unit = next(u for u in ("d", "h", "m", "s", "ms") if self % _UNITS[u] == 0)
+        units = ("d", "h", "m", "s", "ms") if self else ("s",)
+        unit = next(u for u in units if self % _UNITS[u] == 0)
         return f"{int(self) // _UNITS[unit]}{unit}"
 
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
-Cutoff = Annotated[int, Meta(ge=1)]
+Cutoff = Annotated[int, Meta(ge=1, le=999_999_999)]
 Name = Annotated[str, Meta(min_length=1)]
 
 
@@ -50,6 +58,10 @@ class Attribution(Part, frozen=True):
 
     window: Duration = Duration(600_000)
     lateness: Duration = Duration(60_000)
+
+
+EARLY = 60_000
+"""Feedback may be stamped this many ms before its prediction (clocks differ)."""
 
 
 class Explore(Part, frozen=True):
@@ -339,6 +351,10 @@ def to_object(policy: Policy) -> dict[str, Any]:
     result = msgspec.to_builtins(policy, enc_hook=_encode)
     assert isinstance(result, dict)
     return result
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _decode(type_: type[Duration], value: object) -> Duration:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from msgspec import inspect
+from yaml import Node, ScalarNode
 
 from schemas import policies
 from schemas.errors import HeadgateError
@@ -24,6 +25,9 @@ _WORDS = {
     "float": "a number", "int": "a whole number", "str": "text", "bool": "true or false",
     "array": "a list", "object": "an object", "null": "nothing",
 }  # fmt: skip
+
+
+_PER_CENT = re.compile(r"(-?\d+(?:\.\d+)?)\s*%", re.ASCII)
 
 
 class PolicyMistakesError(HeadgateError):
@@ -130,18 +134,33 @@ def _missing(key: str) -> str:
 
 def _unknown(path: str) -> str:
     parent, _, key = path.rpartition(".")
-    type_ = _type_at(parent)
-    keys = [field.encode_name for field in type_.fields] if isinstance(type_, inspect.StructType) else []
-    return f"found the unknown key `{key}`, expected one of {', '.join(keys)}"
+    return f"found the unknown key `{key}`, expected one of {_keys(_type_at(parent))}"
 
 
 def _mistyped(document: Document, path: str, text: str) -> str:
-    type_ = _type_at(path)
+    type_, node = _type_at(path), document.find(path)
     if isinstance(type_, inspect.LiteralType):
         expected = f"one of {', '.join(map(str, type_.values))}"
     else:
         expected = _found_first(text).rpartition(", expected ")[2]
-    return f"found {describe(document.find(path))}, expected {expected}"
+        expected += _as_meant(expected, type_, path, node)
+    return f"found {describe(node)}, expected {expected}"
+
+
+def _as_meant(expected: str, type_: inspect.Type, path: str, node: Node) -> str:
+    """How what people often write would have to be written."""
+    if expected == "an object" and path != "$" and isinstance(type_, inspect.StructType):
+        return f" with {_keys(type_)}"
+    written = node.value if isinstance(node, ScalarNode) else ""
+    share = _PER_CENT.fullmatch(written)
+    if share is not None and expected.startswith("a number"):
+        return f": {share[1]} % is `{float(share[1]) / 100:g}`"
+    return f" such as `[{written}]`" if written and expected == "a list" else ""
+
+
+def _keys(type_: inspect.Type) -> str:
+    fields = type_.fields if isinstance(type_, inspect.StructType) else ()
+    return ", ".join(field.encode_name for field in fields)
 
 
 def _found_first(text: str) -> str:

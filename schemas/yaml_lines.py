@@ -178,6 +178,8 @@ def _syntax(error: yaml.YAMLError, text: str) -> Mistake:
         problem = error.problem or error.context or "no YAML"
         if "expected a single document" in str(error):
             return Mistake(error.problem_mark.line + 1, "found a second document, expected one policy a file")
+        if "<block end>" in problem:  # the library's own words are about its tokens
+            problem = "found a line that is indented unlike those that it belongs to"
         return Mistake(error.problem_mark.line + 1, f"expected YAML: {problem}")
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1

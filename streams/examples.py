@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas import topics
-from schemas.clickhouse import BY_RECORD, Stored, Table
+from schemas.clickhouse import BY_RECORD
 from schemas.errors import HeadgateError
 from schemas.policies import Policy
 from schemas.records import Codec, Feedback, Prediction, Request, problem
 from schemas.settings import Settings
+from schemas.table import Stored, Table
 from schemas.timeline import Timeline
 from streams import registry
 from streams.columns import Records
@@ -104,8 +105,8 @@ class ExamplesStage:
     """The stage named `examples`."""
 
     name = "examples"
-    topics = topics.EVENTS
-    waits_for = "no policy asks for examples (`examples: {share: 0.001}` does)"
+    topics = registry.reads(name)
+    waits_for = registry.NOBODY_ASKS
 
     def __init__(self, settings: Settings) -> None:
         """Raises `HeadgateError` where there is no key to hash user ids with."""

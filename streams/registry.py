@@ -3,21 +3,49 @@ runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
+from schemas import topics
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.stage import Stage
 
-STAGES: Mapping[str, str] = {
-    "join": "streams.join.stage:JoinStage",
-    "judge": "streams.judge.stage:JudgeStage",
-    "sink": "streams.sink:SinkStage",
-    "notify": "streams.notify.stage:NotifyStage",
-    "examples": "streams.examples:ExamplesStage",
+
+class Entry(NamedTuple):
+    """A stage: module and class, which is called with the settings, and the topics that it reads as a member
+    of its group. They stand here so that who asks for them need not import the stage.
+    """
+
+    made_by: str
+    reads: Sequence[Topic]
+
+
+STAGES: Mapping[str, Entry] = {
+    "join": Entry("streams.join.stage:JoinStage", topics.EVENTS),
+    "judge": Entry(
+        "streams.judge.stage:JudgeStage", (topics.PANES, topics.COMMANDS, topics.ACKS, topics.SAMPLES)
+    ),
+    "sink": Entry(
+        "streams.sink:SinkStage",
+        (
+            topics.PANES,
+            topics.DRIFT,
+            topics.ALERTS,
+            topics.RELEASES,
+            topics.ACKS,
+            topics.EVIDENCE,
+            topics.COMMANDS,
+            topics.POLICIES,
+            topics.PROFILES,
+            topics.SAMPLES,
+            topics.SILENCES,
+            topics.DEAD_LETTERS,
+        ),
+    ),
+    "notify": Entry("streams.notify.stage:NotifyStage", (topics.ALERTS,)),
+    "examples": Entry("streams.examples:ExamplesStage", topics.EVENTS),
 }
-"""Module and class of each; the class is called with the settings."""
 
 
 def require_known(names: Iterable[str]) -> None:
@@ -27,16 +55,17 @@ def require_known(names: Iterable[str]) -> None:
             raise HeadgateError(f"no stage is called {name!r}; expected {', '.join(STAGES)}")
 
 
-NOBODY_TO_NOTIFY = (
-    "no receiver of alerts is configured: name one under [notify] in headgate.toml, or set "
-    "HEADGATE_ALERTMANAGER or HEADGATE_WEBHOOK"
-)
+NAME_RECEIVER = "name one under [notify] in headgate.toml, or set HEADGATE_ALERTMANAGER or HEADGATE_WEBHOOK"
+NOBODY_TO_NOTIFY = f"no receiver of alerts is configured: {NAME_RECEIVER}"
 
 
 NO_EXAMPLES = (
     "no raw records are to be kept: set HEADGATE_EXAMPLES_SECRET, or secret under [examples] in "
     "headgate.toml, which user ids are hashed with"
 )
+
+
+NOBODY_ASKS = "no policy asks for examples (`examples: {share: 0.001}` does)"
 
 
 def default(settings: Settings) -> list[str]:
@@ -71,17 +100,17 @@ def group(stage: str, settings: Settings) -> str:
 
 def reads(name: str) -> Sequence[Topic]:
     """The topics that the stage reads as a member of its group."""
-    topics: Sequence[Topic] = _class(name).topics
-    return topics
+    return _entry(name).reads
 
 
 def construct(name: str, settings: Settings) -> Stage:
     """The stage of that name."""
-    stage: Stage = _class(name)(settings)
+    module, _, constructor = _entry(name).made_by.partition(":")
+    class_: Any = getattr(import_module(module), constructor)
+    stage: Stage = class_(settings)
     return stage
 
 
-def _class(name: str) -> Any:
+def _entry(name: str) -> Entry:
     require_known([name])
-    module, _, constructor = STAGES[name].partition(":")
-    return getattr(import_module(module), constructor)
+    return STAGES[name]

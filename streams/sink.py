@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from schemas import topics
-from schemas.clickhouse import BY_RECORD, Stored, Table
+from schemas.clickhouse import BY_RECORD
 from schemas.records import (
     ENCODER,
     TYPES,
@@ -36,6 +36,8 @@ from schemas.records import (
     problem,
 )
 from schemas.settings import Settings
+from schemas.table import Stored, Table
+from streams import registry
 from streams.letters import dead_letter
 from streams.log import Output
 from streams.metrics.samples import event_time
@@ -43,21 +45,6 @@ from streams.stage import Assigned, Committed, Reading, Record, TopicPartition
 from streams.storage.writer import AwayError, Writer
 
 log = logging.getLogger(__name__)
-
-TOPICS = (
-    topics.PANES,
-    topics.DRIFT,
-    topics.ALERTS,
-    topics.RELEASES,
-    topics.ACKS,
-    topics.EVIDENCE,
-    topics.COMMANDS,
-    topics.POLICIES,
-    topics.PROFILES,
-    topics.SAMPLES,
-    topics.SILENCES,
-    topics.DEAD_LETTERS,
-)
 
 INTERVAL = 500
 """Milliseconds from one insert to the next, at least: ClickHouse wants few large ones."""
@@ -97,12 +84,14 @@ class SinkStage:
     read becomes a dead letter."""
 
     name = "sink"
-    topics = TOPICS
+    topics = registry.reads(name)
 
     def __init__(self, settings: Settings) -> None:
         self._output = Output(settings)
         self._writer = Writer(settings.clickhouse, settings.storage)
-        self._codecs: dict[str, Codec[msgspec.Struct]] = {topic.name: Codec(TYPES[topic]) for topic in TOPICS}
+        self._codecs: dict[str, Codec[msgspec.Struct]] = {
+            topic.name: Codec(TYPES[topic]) for topic in self.topics
+        }
         self._owned: dict[TopicPartition, Owned] = {}
         self._gathered = Block()
         self._writing = Block()

@@ -32,7 +32,7 @@ class Status(msgspec.Struct):
 def check(settings: Settings) -> Iterator[Finding]:
     """A finding a receiver; one where there are none."""
     if not settings.notify.configured:
-        yield note("receivers", "none is configured, alerts stay in Headgate", registry.NOBODY_TO_NOTIFY)
+        yield note("receivers", "none is configured, alerts stay in Headgate", registry.NAME_RECEIVER)
         return
     try:
         receivers = posting.configured(settings.notify)

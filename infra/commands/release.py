@@ -17,7 +17,7 @@ from infra.commands.release_panel import panel
 from infra.commands.release_view import Status, View
 from schemas import signing, topics
 from schemas.errors import HeadgateError
-from schemas.records import ENCODER, CommandRecord, Release
+from schemas.records import ENCODER, Codec, CommandRecord, Release
 from schemas.settings import Settings
 from streams.judge.writer import force_rollback
 from streams.log import Output
@@ -155,6 +155,10 @@ def _command(settings: Settings, arguments: argparse.Namespace) -> int:
         reason=arguments.reason,
         generation=arguments.generation,
     )
+    try:
+        Codec[CommandRecord](CommandRecord).decode(ENCODER.encode(record))
+    except msgspec.DecodeError as error:
+        raise HeadgateError(f"release {record.command}: {error}") from error
     deadline = time.monotonic() + arguments.timeout
     if not arguments.wait:
         _send(settings, record)
@@ -163,7 +167,7 @@ def _command(settings: Settings, arguments: argparse.Namespace) -> int:
         else:
             print(
                 f"{record.model}: asked the judge to {record.command}; "
-                f"`headgate release status {record.model}` says what becomes of it"
+                f"`headgate release status {record.model}` says what becomes of it{_without_judge(record)}"
             )
         return 0
     with closing(View(settings, record.model)) as view:
@@ -173,10 +177,15 @@ def _command(settings: Settings, arguments: argparse.Namespace) -> int:
                 raise HeadgateError(
                     f"{record.model}: no answer from the judge to {record.command} within "
                     f"{arguments.timeout:g} s; is it running (`headgate streams judge`)? It will find the "
-                    "command when it is"
+                    f"command when it is{_without_judge(record)}"
                 )
             view.wait(0.5)
         return _await_workers(view, release, record.command_id, deadline, arguments)
+
+
+def _without_judge(record: CommandRecord) -> str:
+    """What somebody wants to know who has no time to look for the judge."""
+    return "; `rollback --force` works without it" if record.command == "rollback" else ""
 
 
 def _force(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -185,12 +194,10 @@ def _force(settings: Settings, arguments: argparse.Namespace) -> int:
             f"rollback --force: found the version {arguments.version}, expected none; "
             "it goes back to the one before"
         )
-    if arguments.generation is not None:
-        raise HeadgateError(
-            "rollback --force: found --generation, expected none: it is for when nothing must be in the way"
-        )
     deadline = time.monotonic() + arguments.timeout
-    release = force_rollback(settings, arguments.model, arguments.actor, arguments.reason, _now())
+    release = force_rollback(
+        settings, arguments.model, arguments.actor, arguments.reason, _now(), arguments.generation
+    )
     if not arguments.wait:
         _report(Outcome(None, release, []), arguments)
         return 0
@@ -230,7 +237,10 @@ def _report(outcome: Outcome, arguments: argparse.Namespace) -> None:
     assert release is not None
     took = f", after {ago(_now() - release.ts)}" if outcome.acknowledged else ""
     workers = f"; applied by {', '.join(outcome.acknowledged)}{took}" if outcome.acknowledged else ""
-    print(f"{release.model}: generation {release.generation}, {release.phase}: {release.reason}{workers}")
+    back = f"; {release.stable} is stable" if release.phase == "rolled_back" else ""
+    print(
+        f"{release.model}: generation {release.generation}, {release.phase}: {release.reason}{back}{workers}"
+    )
 
 
 def _status(settings: Settings, arguments: argparse.Namespace) -> int:

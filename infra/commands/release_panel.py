@@ -17,7 +17,8 @@ from rich.text import Text
 from infra.commands.output import ago, instant
 from infra.commands.release_beside import imagined, shadow
 from infra.commands.release_tests import tests
-from infra.commands.release_view import Status, WorkerStatus
+from infra.commands.release_view import Status, WorkerStatus, asked
+from infra.commands.silence_log import about
 from schemas.records import DAY, YEAR_2000
 from streams.judge.releases.beside import Report
 
@@ -33,6 +34,10 @@ HIDDEN = (
 """Parts of a decision that its reason says in words, that stand elsewhere, or that are for programs."""
 SILENT = 30_000
 """A judge that has said nothing of a running release for so long (ms) is not well."""
+UNANSWERED = 10_000
+"""Neither is one that has not answered a command for so long (ms): it waits a little for new versions."""
+REFUSED = 3_600_000
+"""So long (ms) a refused command is shown: it says little of what stands now."""
 LINES = 10
 """So many decisions and alerts are shown."""
 
@@ -74,15 +79,20 @@ def _section(title: str, parts: list[RenderableType]) -> list[RenderableType]:
 def _judge(status: Status, now: int) -> Iterator[Text]:
     """How the judge sees it, or that it sees nothing."""
     outlook = status.outlook
-    if outlook is None:
-        return
-    if now > outlook.at + SILENT:
+    waiting = [command for command in status.waiting if now > command.ts + UNANSWERED]
+    silent = None
+    if outlook is not None and now > outlook.at + SILENT:
+        silent = f"has said nothing for {ago(now - outlook.at)}"
+    elif waiting:
+        silent = f"does not answer {asked(waiting[0], now)}"
+    if silent is not None:
         yield Text(
-            f"The judge has said nothing for {ago(now - outlook.at)}: see whether `headgate streams judge` "
-            f"runs. `headgate release rollback {status.model} --force` works without it.",
+            f"The judge {silent}: see whether `headgate streams judge` runs. "
+            f"`headgate release rollback {status.model} --force` works without it.",
             style="bold red",
         )
-    yield Text(f"The judge, {ago(now - outlook.at)} ago: {outlook.verdict}")
+    if outlook is not None:
+        yield Text(f"The judge, {ago(now - outlook.at)} ago: {outlook.verdict}")
 
 
 def _facts(status: Status, now: int) -> Iterator[tuple[str, RenderableType]]:
@@ -99,11 +109,13 @@ def _facts(status: Status, now: int) -> Iterator[tuple[str, RenderableType]]:
     if not status.decision.get("findings"):
         for name, value in _numbers(status.decision):
             yield "", Text(f"{name} {value}", style="dim")
+    for command in status.waiting:
+        yield "asked", Text(f"{asked(command, now)}, is not answered yet", style="yellow")
     link = status.decision.get("link")
     if isinstance(link, str):
         yield "look at", Text(link, style="dim", overflow="fold")
-    if status.refused:
-        last = status.refused[-1]
+    last = status.refused[-1] if status.refused else None
+    if last is not None and now <= last.ts + REFUSED:
         yield (
             "refused",
             Text(f"{last.command} by {last.actor}, {ago(now - last.ts)} ago: {last.reason}", style="yellow"),
@@ -171,7 +183,11 @@ def _alerts(status: Status, now: int) -> list[RenderableType]:
     if len(status.alerts) > LINES:
         lines.insert(0, Text(f"and {len(status.alerts) - LINES} older ones", style="dim"))
     lines += [
-        Text(f"silenced by {one.actor} until {instant(one.ends_at)}: {one.reason}", style="dim")
+        Text(
+            f"silenced: {about(one)}, by {one.actor} until {instant(one.ends_at)} "
+            f"({ago(one.ends_at - now)}): {one.reason}; `headgate silence end {one.silence_id}`",
+            style="dim",
+        )
         for one in status.silences
     ]
     return lines

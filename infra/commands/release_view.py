@@ -7,10 +7,11 @@ from typing import Literal
 
 import msgspec
 
+from infra.commands.output import ago
 from schemas import policies, signing, topics
 from schemas.errors import HeadgateError
 from schemas.policies import ReleasePolicy
-from schemas.records import Ack, Alert, Codec, Phase, Release, Silence
+from schemas.records import Ack, Alert, Codec, CommandRecord, Phase, Release, Silence, problem
 from schemas.settings import Settings
 from schemas.timeline import Timeline
 from streams.judge.facts import workers
@@ -22,11 +23,14 @@ from streams.judge.releases.checkpoint import Checkpoint, Outlook, Refusal, Turn
 from streams.judge.releases.dryrun import Would
 from streams.judge.releases.release import Standing
 from streams.log import Entry, Follower
+from streams.notify.silencing import Silences
 
 HISTORY = 60_000
 """How far back (ms) acks and heartbeats are read: whoever lives has spoken since."""
 ALERTS = 604_800_000
 """How far back (ms) alerts are read."""
+COMMANDS = 86_400_000
+"""How far back (ms) commands are read."""
 
 
 class WorkerStatus(msgspec.Struct):
@@ -49,7 +53,8 @@ class Status(msgspec.Struct):
     `sentence` says what is going on, `next` what may come and when at the earliest. `outlook` is how the
     judge saw the running release last, `history` its last decisions, the oldest first. `alerts` are those
     that fire, `silences` those that are recorded but not sent; `imagined` is what a `dry_run` would have
-    done, `beside` how the shadow does; `dry_run` says that the judge moves nothing by itself.
+    done, `beside` how the shadow does; `dry_run` says that the judge moves nothing by itself. `waiting` are
+    commands that the judge has not answered yet.
     """
 
     model: str
@@ -77,6 +82,12 @@ class Status(msgspec.Struct):
     imagined: tuple[Would, ...] = ()
     beside: Report | None = None
     dry_run: bool = False
+    waiting: list[CommandRecord] = []
+
+
+def asked(command: CommandRecord, now: int) -> str:
+    """A command in words, as of `now` (epoch ms)."""
+    return f"{command.command} by {command.actor}, {ago(now - command.ts)} ago"
 
 
 class View:
@@ -88,7 +99,7 @@ class View:
         self.standing: Standing | None = None
         self.checkpoint = Checkpoint(model=model, ts=0)
         self.alerts: dict[str, Alert] = {}
-        self.silences: dict[str, Silence] = {}
+        self.commands: dict[str, CommandRecord] = {}
         self.workers = Workers()
         self._of_command: dict[str, Release] = {}
         self._keys = signing.keyring(settings.signing)
@@ -97,7 +108,8 @@ class View:
         self._acks = Codec[Ack](Ack)
         self._checkpoints = Codec[Checkpoint](Checkpoint)
         self._alerts = Codec[Alert](Alert)
-        self._silences = Codec[Silence](Silence)
+        self._commands = Codec[CommandRecord](CommandRecord)
+        self._silences = Silences(self._keys)
         now = _now()
         self._followers = {
             Follower(settings, topics.POLICIES): self._take_policy,
@@ -106,6 +118,7 @@ class View:
             Follower(settings, topics.ACKS, since=now - HISTORY): self._take_ack,
             Follower(settings, topics.ALERTS, since=now - ALERTS): self._take_alert,
             Follower(settings, topics.SILENCES): self._take_silence,
+            Follower(settings, topics.COMMANDS, since=now - COMMANDS): self._take_command,
         }
         try:
             for follower, take in self._followers.items():
@@ -142,8 +155,19 @@ class View:
             raise HeadgateError(f"{self.model}: {refused.command} was refused: {refused.reason}")
         return self._of_command.get(command_id)
 
+    @property
+    def waiting(self) -> list[CommandRecord]:
+        """The commands that the judge has neither carried out nor refused."""
+        answered = {*self.checkpoint.commands, *self._of_command}
+        return [command for id_, command in self.commands.items() if id_ not in answered]
+
     def status(self) -> Status:
         """What stands now. Raises `HeadgateError` where the model has no release."""
+        if self.standing is None and self.waiting:
+            raise HeadgateError(
+                f"{self.model} has no release yet: {asked(self.waiting[0], _now())}, is not answered yet; "
+                "see whether `headgate streams judge` runs"
+            )
         if self.standing is None:
             raise HeadgateError(
                 f"{self.model} has no release yet; `headgate release start {self.model} VERSION` makes a "
@@ -177,10 +201,11 @@ class View:
                 (alert for alert in self.alerts.values() if alert.status == "firing"),
                 key=lambda alert: alert.starts_at,
             ),
-            silences=[one for one in self.silences.values() if one.ts <= _now() < one.ends_at],
+            silences=self._silences.in_force(_now(), self.model),
             imagined=self.checkpoint.course.past if self.checkpoint.course is not None else (),
             beside=self.checkpoint.beside if record.shadow is not None else None,
             dry_run=policy.dry_run and self.standing.runs,
+            waiting=self.waiting,
         )
 
     def crew(self, record: Release) -> list[WorkerStatus]:
@@ -246,16 +271,20 @@ class View:
             self.alerts[alert.alert_id] = alert
 
     def _take_silence(self, entry: Entry) -> None:
-        key = (entry.key or b"").decode(errors="replace")
-        if not entry.value:
-            self.silences.pop(key, None)
+        try:
+            self._silences.read(entry.key, entry.value, entry.timestamp, entry.headers)
+        except ValueError:
+            return  # it silences nothing
+
+    def _take_command(self, entry: Entry) -> None:
+        if not self._is_ours(entry):
             return
         try:
-            silence = self._silences.decode(entry.value)
+            command = self._commands.decode(entry.value)
         except msgspec.DecodeError:
             return
-        if silence.model == self.model:
-            self.silences[key] = silence
+        if problem(command, entry.timestamp) is None:
+            self.commands[command.command_id] = command
 
     def _is_ours(self, entry: Entry) -> bool:
         return entry.key == self.model.encode() and bool(entry.value)

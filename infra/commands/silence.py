@@ -12,10 +12,12 @@ from rich.text import Text
 
 from infra.commands import kafka
 from infra.commands.output import ago, duration, instant, print_json
-from infra.commands.silence_log import published
+from infra.commands.silence_log import about, published
 from schemas import signing, topics
 from schemas.errors import HeadgateError
+from schemas.policies import Duration
 from schemas.records import ENCODER, Silence, problem
+from schemas.records.checks import LONGEST_SILENCE
 from schemas.settings import Settings
 from streams import registry
 from streams.log import Output
@@ -102,9 +104,9 @@ def _made(arguments: argparse.Namespace, now: int) -> Silence:
         rule=arguments.rule,
         labels=_labels(arguments.label),
     )
-    wrong = problem(silence, now)
-    if wrong is not None:
-        raise HeadgateError(f"--for: {wrong}")
+    if problem(silence, now) is not None:
+        found, longest = Duration(arguments.span), Duration(LONGEST_SILENCE)
+        raise HeadgateError(f"--for: found {found}, expected more than 0s and at most {longest}")
     return silence
 
 
@@ -130,9 +132,9 @@ def _end(settings: Settings, arguments: argparse.Namespace) -> int:
     held = published(settings).in_force(now)
     found = [silence for silence in held if wanted and silence.silence_id.startswith(wanted)]
     if len(found) != 1:
-        several = f" beginning with {wanted!r}: {', '.join(silence.silence_id for silence in found)}"
+        several = f"{len(found)} silences beginning with {wanted!r}: {', '.join(s.silence_id for s in found)}"
         raise HeadgateError(
-            f"found {len(found)} silences{several if found else f' {wanted!r} that hold'}, expected one; "
+            f"found {several if found else f'no silence {wanted!r} that holds'}, expected one; "
             "`headgate silence list` shows them"
         )
     silence = silencing.ended(found[0], _said("--actor", arguments.actor), now)
@@ -183,10 +185,8 @@ def _table(held: list[Silence], now: int) -> Table:
 
 
 def _about(silence: Silence) -> str:
-    """Which alerts, in words."""
-    rule = "all rules" if silence.rule is None else silence.rule
-    labels = ", ".join(f"{name}={value}" for name, value in sorted((silence.labels or {}).items()))
-    return f"{silence.model or '(no model)'}, {rule}{f', {labels}' if labels else ''}"
+    """Which alerts of whom, in words."""
+    return f"{silence.model or '(no model)'}, {about(silence)}"
 
 
 def _labels(pairs: list[tuple[str, str]]) -> dict[str, str] | None:

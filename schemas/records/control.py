@@ -6,7 +6,18 @@ from typing import Any, Literal
 
 from msgspec import Raw
 
-from schemas.records.fields import Command, Count, Mode, Name, Phase, Record, Share, Time
+from schemas.records.fields import (
+    Command,
+    Count,
+    Mode,
+    Name,
+    Phase,
+    Record,
+    Share,
+    ShortName,
+    Time,
+    Words,
+)
 
 
 class PolicyRecord(Record):
@@ -23,14 +34,14 @@ class CommandRecord(Record):
     record with this number, and to be refused if another one stands.
     """
 
-    model: Name
+    model: ShortName
     ts: Time
     command: Command
-    command_id: Name
-    actor: str
-    version: str | None = None
+    command_id: ShortName
+    actor: Words
+    version: ShortName | None = None
     mode: Mode | None = None
-    reason: str | None = None
+    reason: Words | None = None
     generation: Count | None = None
 
 
@@ -59,8 +70,8 @@ class Ack(Record):
     could load, as far as it knows.
     """
 
-    model: Name
-    worker: Name
+    model: ShortName
+    worker: ShortName
     ts: Time
     kind: Literal["ack", "heartbeat"]
     generation: Count

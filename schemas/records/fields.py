@@ -18,6 +18,10 @@ Integer = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
 Milliseconds = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Name = Annotated[str, Meta(min_length=1)]
+ShortName = Annotated[str, Meta(min_length=1, max_length=512)]
+"""Of what is written on into other records, which must not grow beyond what a broker takes."""
+Words = Annotated[str, Meta(max_length=4_096)]
+"""Free text that is written on in the same way."""
 Item = str | int
 Feature = float | str | bool | None
 

@@ -6,8 +6,10 @@ from msgspec import Meta
 
 from schemas.records.fields import Count, Integer, Name, Record
 
-Histogram = dict[Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)], Count]
-"""Counts by bin number (in JSON a string, as keys are): the bins of `streams.metrics.histogram`."""
+Histogram = dict[Annotated[int, Meta(ge=-(1 << 31), le=35_000)], Count]
+"""Counts by bin number (in JSON a string, as keys are): the bins of `streams.metrics.histogram`. Those beyond
+stand for no floating-point number.
+"""
 
 BUCKETS = 128
 """Into how many buckets the join hashes users; the judge's variance is between them."""

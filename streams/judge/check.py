@@ -8,12 +8,12 @@ What a policy is by itself (types, durations, exactly one limit) has been checke
 from collections.abc import Iterator
 
 from schemas.errors import HeadgateError
-from schemas.policies import Guardrail, Policy, ReleasePolicy, ShadowLimit, Success
+from schemas.policies import Guardrail, Policy, ReleasePolicy, Rule, ShadowLimit, Success
 from streams.judge.releases import beside
 from streams.judge.rules import check as check_rules
 from streams.judge.rules.check import missing_cutoff, unknown
 from streams.metrics import catalogue
-from streams.metrics.catalogue import Quantile, Ratio
+from streams.metrics.catalogue import Adds, Good, Quantile, Ratio
 
 
 def check(policy: Policy) -> None:
@@ -34,6 +34,35 @@ def notes(policy: Policy) -> Iterator[str]:
     """What is no mistake, but may be meant otherwise."""
     for rule in policy.rules:
         yield from check_rules.notes(policy, rule)
+        for never in _out_of_reach(rule):
+            yield f"rule {rule.name}: {never}, so it never fires"
+    if policy.release is not None:
+        for guardrail in policy.release.guardrails:
+            for never in (*_out_of_reach(guardrail), *_total_loss(guardrail)):
+                yield f"guardrail on {guardrail.metric}: {never}, so it never rolls back"
+
+
+def _out_of_reach(limit: Rule | Guardrail) -> Iterator[str]:
+    """Why no share is ever beyond an absolute limit: perhaps a per cent was meant. It is no mistake, for a
+    judge that refused it would leave alone all of a policy that it once took.
+    """
+    metric = catalogue.find(limit.metric)
+    if not isinstance(metric, Ratio) or metric.adds is Adds.AMOUNTS:
+        return
+    if limit.above is not None and limit.above >= 1:
+        meant = f" ({limit.above:g} % is {limit.above / 100:g})" if limit.above > 1 else ""
+        yield f"{limit.metric} is a share, from 0 to 1, and never above {limit.above:g}{meant}"
+    if limit.below is not None and limit.below <= 0:
+        yield f"{limit.metric} is a share, from 0 to 1, and never below {limit.below:g}"
+
+
+def _total_loss(guardrail: Guardrail) -> Iterator[str]:
+    """Why nothing that is good is ever worse by so much."""
+    metric, worse_by = catalogue.find(guardrail.metric), guardrail.worse_by
+    if worse_by is None or worse_by < 1 or not isinstance(metric, Ratio) or metric.good is not Good.HIGH:
+        return
+    meant = f" ({worse_by:g} % is {worse_by / 100:g})" if worse_by > 1 else ""
+    yield f"{guardrail.metric} never falls by more than all of it, as `worse_by: {worse_by:g}` asks{meant}"
 
 
 def _release(policy: Policy, release: ReleasePolicy) -> Iterator[tuple[str, str]]:

@@ -3,8 +3,8 @@
 Pure, as `core.Judge` is, which has one of these for each model that it has heard of.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,7 +14,7 @@ from schemas.timeline import Timeline
 from streams.judge.facts.maturity import HOUR, Delays
 from streams.judge.facts.panes import Clocks
 from streams.judge.facts.workers import Workers
-from streams.judge.releases import admission, escalation, report
+from streams.judge.releases import admission, escalation, release, report
 from streams.judge.releases.admission import Known
 from streams.judge.releases.checkpoint import Checkpoint, Refusal
 from streams.judge.releases.commands import Order, RefusedError
@@ -88,20 +88,17 @@ class Model:
         """The one that stands; 0 where none does."""
         return 0 if self.conductor.standing is None else self.conductor.standing.release.generation
 
-    @property
-    def _evidence(self) -> Mapping[str, Any]:
-        """What the release that stands says that it was decided from."""
-        standing = self.conductor.standing
-        return {} if standing is None else standing.release.evidence or {}
-
     def handled(self, partition: str) -> int:
         """Commands of that partition below this offset are done with."""
-        as_of = self._evidence.get("as_of", {}).get(topics.COMMANDS.name, {}).get(partition, 0)
-        return max(int(as_of), self.checkpoint.handled)
+        standing = self.conductor.standing
+        known = {} if standing is None else release.as_of(standing.release)
+        return max(known.get(topics.COMMANDS.name, {}).get(partition, 0), self.checkpoint.handled)
 
     def seen(self) -> set[str]:
         """The ids of the commands that would be repetitions."""
-        return {*self.checkpoint.commands, str(self._evidence.get("command_id"))}
+        standing = self.conductor.standing
+        last = None if standing is None else release.said(standing.release, "command_id", str)
+        return {*self.checkpoint.commands, *(() if last is None else (last,))}
 
     def hear(self, record: Release) -> None:
         """A release record of the log, the judge's own or somebody's who forced it."""
@@ -109,9 +106,9 @@ class Model:
         if standing is not None and record.generation <= standing.release.generation:
             return  # the judge's own, read back: what it resolves is resolved
         self._adopt(record)
-        before = (record.evidence or {}).get("resolves")
+        before = release.said(record, "resolves", Alert)
         if before is not None:
-            self._resolves.append(msgspec.convert(before, Alert))
+            self._resolves.append(before)
 
     def conduct(self, look: Look, known: Callable[[], Known], releases: list[Release]) -> list[Refusal]:
         """The transitions that are due, each adopted and put into `releases`; answers the commands that were

@@ -31,14 +31,14 @@ from schemas.records import (
 )
 from schemas.settings import Settings
 from schemas.timeline import BEGINNING, Timeline
-from schemas.topics import Topic
+from streams import registry
 from streams.join.murmur import partitions as murmur
 from streams.judge import inheritance
 from streams.judge.check import check
 from streams.judge.facts import alerts
-from streams.judge.post import INPUTS, Post
+from streams.judge.post import Post
 from streams.judge.recovery import read_again
-from streams.judge.register import Register
+from streams.judge.register import Bad, Register
 from streams.judge.releases.checkpoint import Checkpoint
 from streams.judge.writer import Message, Writer
 from streams.letters import dead_letter
@@ -59,7 +59,7 @@ class JudgeStage:
     """The stage named `judge`."""
 
     name = "judge"
-    topics: Sequence[Topic] = (*INPUTS, topics.SAMPLES)
+    topics = registry.reads(name)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -73,6 +73,8 @@ class JudgeStage:
         self._register = Register(self._keys)
         self._known: Counter[int] = Counter()
         """Partition of `control.policies` → the offset below which it is known."""
+        self._unfit: list[Bad] = []
+        """Policies that are left alone, of which no letter has been written yet."""
         self._pane_codec: Codec[PaneRecord] = Codec(PaneRecord)
         self._command_codec: Codec[CommandRecord] = Codec(CommandRecord)
         self._ack_codec: Codec[Ack] = Codec(Ack)
@@ -287,6 +289,7 @@ class JudgeStage:
                         self._expect(post, [policy.model])
             except HeadgateError as error:
                 log.error("control.policies, offset %d: %s; the last good policy stays", entry.offset, error)
+                self._unfit.append(Bad(entry, str(error)))
 
     def _read_profiles(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -296,7 +299,14 @@ class JudgeStage:
                 log.error("offset %d: %s; it is left alone", entry.offset, error)
 
     def _complain(self, post: Post, now: int) -> None:
-        """Letters about releases that are none, and about acks of releases that there never were."""
+        """Letters about releases and policies that are none, and about acks of releases that there never
+        were.
+        """
+        for unfit in [bad for bad in self._unfit if bad.entry.partition == post.partition]:
+            self._unfit.remove(unfit)
+            self._letters += 1
+            place = post.place(topics.POLICIES)
+            post.outbox.append(dead_letter(self.name, place, unfit.entry, unfit.reason, now))
         for bad in self._register.bad(post.partition):
             log.error("control.releases, offset %d: %s", bad.entry.offset, bad.reason)
             self._letters += 1

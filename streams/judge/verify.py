@@ -18,6 +18,8 @@ from schemas.records import ENCODER, Ack, Codec, CommandRecord, Pane, PaneRecord
 from schemas.timeline import Timeline
 from streams.judge.check import check
 from streams.judge.core import Judge
+from streams.judge.releases import release
+from streams.judge.releases.release import Positions
 from streams.log import Entry
 from streams.metrics.profiles import Profiles
 
@@ -67,18 +69,20 @@ def verify(model: str, partition: int, releases: Sequence[Release], inputs: Inpu
     generation = 0
     for _, several in groupby(releases, key=_occasion):
         group = list(several)
-        evidence = group[-1].evidence or {}
-        if "now" not in evidence or evidence.get("cause") == "force":
-            why = () if "now" in evidence else ("it does not say what it was decided from",)
-            result = Result.FORCED if "now" in evidence else Result.UNKNOWN
-            yield from (_verified(record, result, *why) for record in group)
+        evidence, as_of = group[-1].evidence or {}, release.as_of(group[-1])
+        now = release.said(group[-1], "now", int)
+        if now is None:
+            why = ("it does not say what it was decided from",)
+            yield from (_verified(record, Result.UNKNOWN, *why) for record in group)
+        elif evidence.get("cause") == "force":
+            yield from (_verified(record, Result.FORCED) for record in group)
         elif group[0].generation != generation + 1:
             why = (f"generation {group[0].generation - 1} is no longer in the log",)
             yield from (_verified(record, Result.UNKNOWN, *why) for record in group)
-        elif missing := witness.hear(evidence["as_of"], evidence["now"]):
+        elif missing := witness.hear(as_of, now):
             yield from (_verified(record, Result.UNKNOWN, missing) for record in group)
         else:
-            yield from witness.compare(group, evidence["as_of"], evidence["now"])
+            yield from witness.compare(group, as_of, now)
         witness.judge.stand(group[-1])
         generation = group[-1].generation
 
@@ -100,7 +104,7 @@ class Witness:
         self._ack_codec: Codec[Ack] = Codec(Ack)
         self._command_codec: Codec[CommandRecord] = Codec(CommandRecord)
 
-    def hear(self, as_of: dict[str, dict[str, int]], now: int) -> str | None:
+    def hear(self, as_of: Positions, now: int) -> str | None:
         """Takes in what was known; answers what of it there is no more."""
         ends = {topic: offsets.get(self._partition, 0) for topic, offsets in as_of.items()}
         for entry in self._policies.below(ends.get(topics.POLICIES.name), now):
@@ -123,9 +127,7 @@ class Witness:
             return f"{topics.PANES.name} begins at offset {begins}: what was before is gone"
         return None
 
-    def compare(
-        self, group: Sequence[Release], as_of: dict[str, dict[str, int]], now: int
-    ) -> Iterator[Verified]:
+    def compare(self, group: Sequence[Release], as_of: Positions, now: int) -> Iterator[Verified]:
         """Decides, and holds what comes of it against the records of that moment."""
         decisions = self.judge.decide(now, as_of)
         found = [record for record in decisions.releases if record.model == self._model]

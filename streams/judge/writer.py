@@ -24,6 +24,9 @@ from streams.transactions import Outgoing, Transactions
 
 log = logging.getLogger(__name__)
 
+BY_PEOPLE = ("command", "force")
+"""Causes of rollbacks that somebody asked for."""
+
 PATIENCE = 60.0
 """Seconds that `force_rollback` waits for the broker."""
 
@@ -73,12 +76,16 @@ class Writer:
         return Outgoing(topic, key, value, partition, headers)
 
 
-def force_rollback(settings: Settings, model: str, actor: str, reason: str | None, now: int) -> Release:
+def force_rollback(
+    settings: Settings, model: str, actor: str, reason: str | None, now: int, generation: int | None = None
+) -> Release:
     """Rolls `model` back without the judge: to the old version of a running release, else to the one before
-    the stable one.
+    the stable one. After somebody's rollback it goes back further only where `generation` says that it was
+    seen: two people at once are to go back once.
 
     The partition is taken over before what stands is read, so nothing can come in between. Answers the
-    record that was written. Raises `HeadgateError` where there is nothing to go back to.
+    record that was written. Raises `HeadgateError` where there is nothing to go back to, or another
+    generation stands.
     """
     found = _latest(settings, model)
     if found is None:
@@ -88,12 +95,12 @@ def force_rollback(settings: Settings, model: str, actor: str, reason: str | Non
             f"releases of {model} are signed, but no key is configured here, so workers would refuse this "
             f"one; set {signing.VARIABLE}, or keys under [signing] in headgate.toml"
         )
-    _rolled_back(found.standing, actor, reason, now)  # a refusal is to fence nobody
+    _rolled_back(found.standing, actor, reason, now, generation)  # a refusal is to fence nobody
     writer = Writer(settings, found.partition)
     try:
         writer.open(PATIENCE)
         found = _latest(settings, model) or found
-        record = _rolled_back(found.standing, actor, reason, now)
+        record = _rolled_back(found.standing, actor, reason, now, generation)
         writer.write([Message(topics.RELEASES, model, record)], PATIENCE)
     except KafkaException as error:
         raise HeadgateError(
@@ -102,22 +109,34 @@ def force_rollback(settings: Settings, model: str, actor: str, reason: str | Non
     return record
 
 
-def _rolled_back(standing: Standing, actor: str, reason: str | None, now: int) -> Release:
+def _rolled_back(
+    standing: Standing, actor: str, reason: str | None, now: int, generation: int | None
+) -> Release:
+    stands = standing.release
+    if generation is not None and generation != stands.generation:
+        raise HeadgateError(
+            f"{stands.model}: found generation {stands.generation} ({stands.reason}), expected {generation}"
+        )
     asked = f"rollback --force by {actor}"
-    before = (standing.release.evidence or {}).get("as_of", {})
     occasion = Occasion(
         now=now,
         key=f"force {actor} {now}",
         reason=f"{asked}: {reason}" if reason else asked,
-        as_of=before,
+        as_of=release.as_of(stands),
         evidence={"cause": "force", "actor": actor},
     )
     if standing.runs:
         return escalation.handed_over(standing, release.roll_back(standing, occasion))
     if standing.state.previous is None:
-        stable = standing.release.stable
         raise HeadgateError(
-            f"no release is running, and no version is known from before {stable}: nothing to go back to"
+            f"no release is running, and no version is known from before {stands.stable}: nothing to go back "
+            "to"
+        )
+    cause = release.said(stands, "cause", str)
+    if stands.phase == "rolled_back" and cause in BY_PEOPLE and generation is None:
+        raise HeadgateError(
+            f"{stands.model} was rolled back to {stands.stable} already ({stands.reason}); to go back "
+            f"further, to {standing.state.previous}, add --generation {stands.generation}"
         )
     return escalation.handed_over(standing, release.restore(standing, standing.state.previous, occasion))
 

@@ -388,7 +388,8 @@ HITS = "hits@"
 """Begins a sum that a pane with relevant items has for each of its cut-offs, even where it is 0."""
 
 _METRICS = {metric.name: metric for metric in METRICS}
-_WRITTEN_OUT = re.compile(r"(\w+)@([1-9][0-9]*)", re.ASCII)
+_WRITTEN_OUT = re.compile(r"(\w+)@([1-9][0-9]{0,8})", re.ASCII)
+"""A cut-off has at most nine digits, as in policies."""
 
 
 def find(name: str) -> Metric | None:

@@ -19,7 +19,7 @@ from schemas import signing, topics
 from schemas.errors import HeadgateError
 from schemas.records import Alert, Codec, DeadLetter
 from schemas.settings import Settings
-from schemas.topics import Topic
+from streams import registry
 from streams.letters import dead_letter
 from streams.log import Entry, Follower, patiently
 from streams.notify import journal, posting
@@ -52,7 +52,7 @@ class NotifyStage:
     """The stage named `notify`."""
 
     name = "notify"
-    topics: Sequence[Topic] = (topics.ALERTS,)
+    topics = registry.reads(name)
 
     def __init__(self, settings: Settings) -> None:
         """Raises `HeadgateError` where no receiver is configured."""

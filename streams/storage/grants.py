@@ -13,9 +13,9 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.clickhouse import quoted
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
+from schemas.table import quoted
 from streams.storage.layout import Layout, text
 
 VARIABLE = "HEADGATE_READER_PASSWORD"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from schemas.clickhouse import quoted
+from schemas.table import quoted
 
 SHARDED = frozenset(["panes", "panes_1m", "panes_1h", "drift_log", "acks_log", "samples_log"])
 """Tables with many rows, each with a column `model`."""

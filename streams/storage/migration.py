@@ -17,9 +17,10 @@ from typing import NamedTuple
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from schemas.clickhouse import TABLES, quoted
+from schemas.clickhouse import TABLES
 from schemas.errors import HeadgateError
 from schemas.settings import Storage
+from schemas.table import quoted
 from streams.storage import retention
 from streams.storage.complaints import explain
 from streams.storage.layout import Layout

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.clickhouse import PANES, Stored
+from schemas.clickhouse import PANES
 from schemas.policies import Policy
 from schemas.records import Pane
+from schemas.table import Stored
 from streams.storage.layout import Layout, text
 from streams.storage.windows import (
     HOUR,

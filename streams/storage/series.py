@@ -10,8 +10,8 @@ is inserted (`migrations/0006_statistics.sql`).
 
 from collections.abc import Mapping
 
-from schemas.clickhouse import NUMBER, quoted
 from schemas.records import QUALITY
+from schemas.table import NUMBER, quoted
 from streams.metrics.catalogue import CUT_OFF, METRICS, OF_FEATURES, QUANTILES, RATIOS, SECONDS, Adds, Ratio
 from streams.storage import formulas
 from streams.storage.metrics import final_of, stem

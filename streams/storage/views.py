@@ -7,24 +7,16 @@ from schemas.clickhouse import (
     ACKS,
     ALERTS,
     COMMANDS,
-    COUNT,
     DEAD_LETTERS,
     EXAMPLE_FEEDBACK,
     EXAMPLE_PREDICTIONS,
     EXAMPLE_REQUESTS,
-    NUMBER,
     POLICIES,
     RELEASES,
     SAMPLES,
     SILENCES,
-    TEXT,
-    TIME,
-    TOPIC_OFFSET,
-    TOPIC_PARTITION,
-    WORD,
-    Table,
-    quoted,
 )
+from schemas.table import COUNT, NUMBER, TEXT, TIME, TOPIC_OFFSET, TOPIC_PARTITION, WORD, Table, quoted
 from streams.storage import samples, series
 from streams.storage.distributions import latencies, reliability, sources
 from streams.storage.drift import drift

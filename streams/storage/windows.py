@@ -8,7 +8,8 @@ says, panes from there on.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas.clickhouse import PANES, PROGRESS, quoted
+from schemas.clickhouse import PANES, PROGRESS
+from schemas.table import quoted
 from streams.metrics.catalogue import HITS, OF_ALL_CUT_OFFS
 
 SEGMENTS = ("segment", "segment_value")

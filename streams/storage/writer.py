@@ -13,8 +13,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 from urllib3.exceptions import HTTPError
 
-from schemas.clickhouse import PANES, TABLES, Stored, Table
+from schemas.clickhouse import PANES, TABLES
 from schemas.settings import ClickHouse, Storage
+from schemas.table import Stored, Table
 from streams.storage.complaints import explain
 from streams.storage.layout import Layout
 from streams.storage.migration import SchemaError, migrate

@@ -13,10 +13,11 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 
 from schemas import policies
-from schemas.clickhouse import ACKS, BY_RECORD, DRIFT, PANES, SAMPLES, Stored, Table
+from schemas.clickhouse import ACKS, BY_RECORD, DRIFT, PANES, SAMPLES
 from schemas.policies import Policy
 from schemas.records import ENCODER, CommandRecord, Distribution, PolicyRecord, Profile, Progress
 from schemas.settings import ClickHouse
+from schemas.table import Stored, Table
 from streams.storage.layout import Layout
 from streams.storage.rollups import Rollups
 from streams.storage.windows import HOURS, MINUTES

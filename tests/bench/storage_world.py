@@ -12,7 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from schemas.clickhouse import ACKS, ALERTS, DEAD_LETTERS, DRIFT, EVIDENCE, PANES, RELEASES, SAMPLES, Table
+from schemas.clickhouse import ACKS, ALERTS, DEAD_LETTERS, DRIFT, EVIDENCE, PANES, RELEASES, SAMPLES
+from schemas.table import Table
 from streams.metrics.detection import WATCHED
 from streams.metrics.histogram import bin_of as bin_of_time
 from streams.metrics.scores import PER_OCTAVE

@@ -9,9 +9,10 @@ import clickhouse_connect
 import msgspec
 from clickhouse_connect.driver.client import Client
 
-from schemas.clickhouse import BY_RECORD, Stored, Table
+from schemas.clickhouse import BY_RECORD
 from schemas.records import Pane, Progress
 from schemas.settings import Settings
+from schemas.table import Stored, Table
 from streams.storage import migrate
 from streams.storage.writer import Writer
 

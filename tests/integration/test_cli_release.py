@@ -48,6 +48,12 @@ def test_a_command_without_waiting_is_only_asked(headgate: Headgate, model: str)
     asked = headgate("release", "pause", model, "--json").json
     assert asked["command_id"]
     assert asked["release"] is None
+    empty = headgate("release", "start", model, "")
+    assert (empty.status, empty.err) == (1, 'release start: version: found "", expected str of length >= 1\n')
+    status = headgate("release", "status", model)
+    assert status.status == 1
+    assert f"{model} has no release yet: start by " in status.err
+    assert "is not answered yet; see whether `headgate streams judge` runs" in status.err
 
 
 def test_without_a_judge_waiting_ends_with_what_to_do(headgate: Headgate, model: str) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import infra.topics
@@ -87,6 +88,29 @@ def test_a_forced_rollback_works_without_any_judge(bench: Bench) -> None:
     force_rollback(bench.settings, bench.model, "olga", None, now())
     assert bench.release is not None
     assert (bench.release.phase, bench.release.stable, bench.release.candidate) == ("rolled_back", "v1", None)
+
+
+def test_who_forces_a_rollback_behind_another_goes_back_further_only_knowingly(bench: Bench) -> None:
+    before = canary(bench.model)
+    state = msgspec.structs.replace(release.read(before).state, previous="v0")
+    before.evidence = {**(before.evidence or {}), "state": msgspec.to_builtins(state)}
+    publish_release(bench.settings, 0, before)
+    first = force_rollback(bench.settings, bench.model, "olga", "it burns", now())
+    with pytest.raises(HeadgateError, match=r"back to v1 already .*it burns.*, to v0, add --generation"):
+        force_rollback(bench.settings, bench.model, "ada", None, now())
+    with pytest.raises(HeadgateError, match="found generation"):
+        force_rollback(bench.settings, bench.model, "ada", None, now(), first.generation - 1)
+    again = force_rollback(bench.settings, bench.model, "ada", None, now(), first.generation)
+    assert (again.stable, again.generation) == ("v0", first.generation + 1)
+
+
+def test_a_rollback_is_forced_behind_one_that_the_judge_decided(bench: Bench) -> None:
+    runs = canary(bench.model)
+    state = msgspec.structs.replace(release.read(runs).state, previous="v0")
+    runs.evidence = {**(runs.evidence or {}), "state": msgspec.to_builtins(state)}
+    proven = Occasion(now=now(), key="k", reason="proven", as_of={}, evidence={"cause": "guardrail"})
+    publish_release(bench.settings, 0, release.roll_back(release.read(runs), proven))
+    assert force_rollback(bench.settings, bench.model, "olga", None, now()).stable == "v0"
 
 
 def test_a_forced_rollback_ends_the_alert_about_the_pause_that_it_ends(bench: Bench) -> None:
@@ -205,6 +229,11 @@ def test_a_record_that_cannot_be_read_is_a_dead_letter_and_the_judge_goes_on(ben
     bench.start()
     bench.raw(topics.PANES, b"{}")
     bench.raw(topics.COMMANDS, b"\xff")
+    bench.raw(topics.POLICIES, b'{"model":"m","ts":1735689600000,"actor":"a","policy":{"model":"m","k":[0]}}')
     letters = Log(bench.settings, topics.DEAD_LETTERS, DeadLetter)
-    bench.until(lambda: {"metrics.panes", "control.commands"} <= {letter.topic for letter in letters.read()})
+    expected = {"metrics.panes", "control.commands", "control.policies"}
+    bench.until(lambda: expected <= {letter.topic for letter in letters.read()})
+    assert {letter.reason for letter in letters.read() if letter.topic == "control.policies"} == {
+        "control.policies: Expected `int` >= 1 - at `$.k[0]`"
+    }
     bench.until(lambda: bench.phase() == "stable")

@@ -69,7 +69,7 @@ def test_without_receivers_adding_one_says_so(headgate: Headgate) -> None:
 def test_ending_what_is_not_there_or_several_says_so(headgate: Headgate) -> None:
     done = headgate("silence", "end", "zzz")
     assert done.status == 1
-    assert done.err.startswith("found 0 silences 'zzz' that hold, expected one; ")
+    assert done.err.startswith("found no silence 'zzz' that holds, expected one; ")
     log = Log(headgate.settings)
     ends = now() + 3_600_000
     log.silence("twin-a", ends)

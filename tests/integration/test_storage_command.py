@@ -11,8 +11,9 @@ import pytest
 from infra import cli
 from infra.commands import check_clickhouse
 from infra.commands.finding import Finding, State
-from schemas.clickhouse import PANES, Stored
+from schemas.clickhouse import PANES
 from schemas.settings import Settings
+from schemas.table import Stored
 from streams.storage.migration import migrations
 from streams.storage.writer import AwayError, Writer
 from tests.contract.view_world import pane

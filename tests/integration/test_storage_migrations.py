@@ -14,9 +14,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from schemas.clickhouse import PANES, TABLES, Stored
+from schemas.clickhouse import PANES, TABLES
 from schemas.records import ENCODER, Sample
 from schemas.settings import Settings, Storage
+from schemas.table import Stored
 from streams.sink import SinkStage
 from streams.stage import Assigned, TopicPartition
 from streams.storage import NAMES, grants, migrate

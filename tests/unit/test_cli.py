@@ -34,6 +34,14 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADGATE_CLICKHOUSE", "http://127.0.0.1:9")
 
 
+def test_asking_whether_all_is_well_loads_no_stage() -> None:
+    heavy = "{'faust', 'numba', 'onnxruntime'}"
+    code = f"import sys, infra.commands.check; print(*({heavy} & sys.modules.keys()))"
+    root = Path(cli.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def usage(*arguments: str) -> object:
     """The exit status of an argparse that ends by itself."""
     with pytest.raises(SystemExit) as caught:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from infra.commands.release_panel import panel
 from infra.commands.release_view import Status, WorkerStatus
-from schemas.records import Alert, Silence
+from schemas.records import Alert, CommandRecord, Silence
 from streams.judge.releases.ahead import Next
 from streams.judge.releases.checkpoint import Outlook, Refusal, Turn
 
@@ -97,6 +97,8 @@ def test_the_numbers_of_the_last_decision_but_not_what_is_for_programs() -> None
 def test_what_was_refused_last_and_why() -> None:
     refusal = Refusal("c", "promote", "ada", NOW - 4_000, "no release is running")
     assert "promote by ada, 4 s ago: no release is running" in text(refused=[refusal])
+    yesterday = msgspec.structs.replace(refusal, ts=NOW - 86_400_000)
+    assert "refused" not in text(refused=[yesterday])
 
 
 @pytest.mark.parametrize("reason", ["[bold]", "[/]", "a [link=x]"])
@@ -210,4 +212,20 @@ def test_alerts_that_fire_and_who_silenced_them() -> None:
     )
     shown = text(alerts=[alert], silences=[silence])
     assert "page slow, for 1 m: too slow" in shown
-    assert "silenced by olga until 2025-01-01 00:03:00 UTC: known" in shown
+    said = "silenced: all rules, by olga until 2025-01-01 00:03:00 UTC (1 m): known"
+    assert f"{said}; `headgate silence end s`" in shown
+
+
+def test_a_command_that_waits_for_the_judge_is_shown_and_that_it_does_not_answer() -> None:
+    command = CommandRecord(model="ranker", ts=NOW - 40_000, command="rollback", command_id="c", actor="ada")
+    shown = text(sentence="v2 is tried out.", waiting=[command])
+    assert "asked rollback by ada, 40 s ago, is not answered yet" in shown
+    assert "The judge does not answer rollback by ada, 40 s ago: see whether" in shown
+    assert "`headgate release rollback ranker --force` works without it." in shown
+
+
+def test_a_command_of_a_moment_ago_is_no_reason_to_doubt_the_judge() -> None:
+    command = CommandRecord(model="ranker", ts=NOW - 2_000, command="pause", command_id="c", actor="ada")
+    shown = text(sentence="v2 is tried out.", waiting=[command])
+    assert "asked pause by ada, 2 s ago, is not answered yet" in shown
+    assert "does not answer" not in shown

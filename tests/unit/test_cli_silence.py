@@ -16,8 +16,8 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--for", "31d", "--reason", "x"), "--for: ends_at: found 31.0 days after ts, expected at most 30"),
-        (("--for", "0s", "--reason", "x"), "--for: ends_at: found"),
+        (("--for", "31d", "--reason", "x"), "--for: found 31d, expected more than 0s and at most 30d"),
+        (("--for", "0s", "--reason", "x"), "--for: found 0s, expected more than 0s"),
         (("--for", "1h", "--reason", " "), "--reason: found nothing, expected some words"),
         (("--for", "1h", "--reason", "x", "--actor", ""), "--actor: found nothing, expected some words"),
         (

@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
-from schemas.clickhouse import BY_RECORD, PANES, PROGRESS, TABLES, Stored, Table
+from schemas.clickhouse import BY_RECORD, PANES, PROGRESS, TABLES
 from schemas.records import TYPES, Ack, Pane, Progress
+from schemas.table import Stored, Table
+from streams import registry
 from streams.metrics.catalogue import METRICS, Metric
-from streams.sink import TOPICS
 from streams.storage.metrics import metrics
 
 
@@ -14,7 +15,7 @@ def columns(table: Table) -> list[str]:
     return [column.name for column in table.columns]
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", registry.reads("sink"), ids=lambda topic: topic.name)
 def test_every_record_of_the_sinks_topics_has_a_table(topic: object) -> None:
     types = {Pane, Progress} if TYPES[topic] == Pane | Progress else {TYPES[topic]}  # type: ignore[index]
     assert types <= BY_RECORD.keys()

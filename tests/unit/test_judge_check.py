@@ -109,6 +109,47 @@ def test_metrics_of_the_catalogue_are_not_noted() -> None:
     assert list(notes(parse(GOOD))) == []
 
 
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (rule(metric="error_rate", above=5), "rule rule: error_rate is a share, from 0 to 1, and never a"),
+        (rule(metric="error_rate", above=5), "(5 % is 0.05), so it never fires"),
+        (rule(above=None, below=0), "rule rule: ctr is a share, from 0 to 1, and never below 0, so"),
+        (
+            release(guardrails=[{"metric": "error_rate", "above": 2}]),
+            "guardrail on error_rate: error_rate is a share, from 0 to 1, and never above 2 (2 % is 0.02), "
+            "so it never rolls back",
+        ),
+        (
+            release(guardrails=[{"metric": "ctr", "worse_by": 3}]),
+            "ctr never falls by more than all of it, as `worse_by: 3` asks (3 % is 0.03)",
+        ),
+    ],
+)
+def test_a_limit_that_nothing_is_ever_beyond_is_noted(policy: dict[str, object], words: str) -> None:
+    (noted,) = notes(parse(policy))
+    assert words in noted
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        rule(metric="error_rate", above=0.05),
+        rule(metric="cvr", above=2),
+        rule(metric="latency_p99_ms", above=200),
+        release(guardrails=[{"metric": "error_rate", "worse_by": 3}, {"metric": "ctr", "worse_by": 0.5}]),
+        release(guardrails=[{"metric": "ctr", "below": 0.01}, {"metric": "mse", "above": 5}]),
+    ],
+)
+def test_a_limit_that_can_be_passed_is_not_noted(policy: dict[str, object]) -> None:
+    assert list(notes(parse(policy))) == []
+
+
+def test_a_cut_off_without_end_is_a_mistake_like_any_other() -> None:
+    (found,) = mistakes(parse(rule(metric=f"recall@{'9' * 5_000}")))
+    assert found[0] == "$.rules[0].metric"
+
+
 def test_two_segments_are_not_crossed() -> None:
     policy = rule(where={"surface": "search", "country": "DE"}) | {"segments": ["surface", "country"]}
     assert [path for path, _ in mistakes(parse(policy))] == ["$.rules[0].where"]

@@ -108,6 +108,46 @@ def test_a_promotion_from_an_hour_ago_is_refused_and_a_rollback_is_done(desk: De
     assert desk.phase == "rolled_back"
 
 
+@pytest.mark.parametrize("version", [None, "v3"])
+def test_a_rollback_from_before_the_rollback_does_not_go_back_once_more(
+    desk: Desk, version: str | None
+) -> None:
+    for command in ("start", "promote", "promote"):
+        desk.give(command, "v2")
+    desk.give("start", "v3")
+    desk.give("rollback")
+    assert (desk.phase, desk.world.release.stable) == ("rolled_back", "v2")
+    desk.give("rollback", version, age=1)
+    assert desk.world.release.stable == "v2"
+    assert "asked for before the release was rolled back to v2" in desk.refusals()[-1]
+
+
+def test_back_beyond_what_was_rolled_back_to_goes_only_who_names_the_version_or_the_generation(
+    desk: Desk,
+) -> None:
+    for command in ("start", "promote", "promote"):
+        desk.give(command, "v2")
+    desk.give("start", "v3")
+    desk.give("rollback")
+    desk.give("rollback")
+    assert (desk.phase, desk.world.release.stable) == ("rolled_back", "v2")
+    assert "nothing has been released since the rollback to v2; to go back further" in desk.refusals()[-1]
+    desk.give("rollback", generation=desk.world.release.generation)
+    assert desk.world.release.stable == "v1"
+    desk.give("rollback", "v2")
+    assert desk.world.release.stable == "v2"
+
+
+def test_a_promotion_from_before_the_promotion_does_not_end_the_watching(desk: Desk) -> None:
+    desk.give("start", "v2")
+    desk.give("promote")
+    desk.give("promote", age=1)
+    assert desk.phase == "watching"
+    assert "asked for before v2 was promoted" in desk.refusals()[-1]
+    desk.give("promote")
+    assert desk.phase == "stable"
+
+
 def test_a_command_that_waited_within_the_limit_is_done(desk: Desk) -> None:
     desk.give("start", "v2", age=STALE)
     assert desk.phase == "canary"

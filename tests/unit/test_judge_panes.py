@@ -181,6 +181,11 @@ def test_a_window_is_counted_once_also_by_a_successor() -> None:
     [
         (pane("v1", START + 86_400_001), "start: found 1800086400001, expected at most a day after the"),
         (pane("v1", START, end=START), "end: found 1800000000000, expected a time after the start"),
+        (pane("v1", START, end=START + 3_600_001), "1800000000000, by an hour at most"),
+        (
+            pane("v1", START, deadline=START),
+            "deadline: found 1800000000000, expected one from the end 18000000",
+        ),
         (
             Progress(partition=0, partitions=1, time=START, clock=START + 86_400_001, snapshot=1),
             "clock: found 1800086400001, expected at most a day after",
@@ -191,7 +196,7 @@ def test_a_window_is_counted_once_also_by_a_successor() -> None:
         ),
     ],
 )
-def test_a_record_from_the_future_or_that_ends_before_it_starts_is_refused_and_changes_nothing(
+def test_a_record_of_a_pane_that_cannot_be_is_refused_and_changes_nothing(
     record: Pane | Progress, mistake: str
 ) -> None:
     judge = Judge(0, Timeline())

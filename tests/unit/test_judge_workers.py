@@ -1,5 +1,6 @@
 """Workers: who is live, who follows, and whom people are told about."""
 
+import msgspec
 import pytest
 
 from schemas.records import Ack
@@ -42,6 +43,13 @@ def test_a_worker_is_live_for_fifteen_seconds_after_its_last_word() -> None:
 )
 def test_how_a_worker_stands_to_a_generation(record: Ack, after: int, standing: Standing) -> None:
     assert heard(record).stand(2, START, 10_000, START + after) == {"w1": standing}
+
+
+def test_of_what_a_worker_says_is_wrong_so_much_is_kept_as_an_alert_takes() -> None:
+    failed = msgspec.structs.replace(ack("w1", START, status="failed"), error="out of memory" * 100_000)
+    said = heard(failed).error("w1")
+    assert said.startswith("out of memory")
+    assert len(said) <= 1_000
 
 
 def test_a_worker_that_starts_later_has_its_own_time_to_load() -> None:

@@ -21,5 +21,7 @@ def test_a_letter_has_key_and_value_as_they_were() -> None:
 
 @pytest.mark.parametrize("byte", [b"k", b"\xff", b"\0"], ids=["text", "no UTF-8", "escaped in JSON"])
 def test_a_letter_about_the_largest_record_fits_where_that_did(byte: bytes) -> None:
-    letter = dead_letter("join", PLACE, Raw(7, 0, LARGEST // 2 * byte, LARGEST // 2 * byte), "no JSON", 1)
+    record = Raw(7, 0, LARGEST // 2 * byte, LARGEST // 2 * byte)
+    letter = dead_letter("join", PLACE, record, f"found {LARGEST * 'x'}, expected a number", 1)
+    assert letter.reason.startswith("found xxx")
     assert len((letter.key or "").encode()) + len(ENCODER.encode(letter)) < LARGEST

@@ -70,7 +70,16 @@ def test_anchors_and_merges_work() -> None:
             "model: m\nmaturity: soon\n",
             "2: found `soon`, expected `auto` or a duration such as `10m` (maturity)",
         ),
-        ("model: m\nattribution:\n", "2: found nothing, expected an object (attribution)"),
+        (
+            "model: m\nattribution:\n",
+            "2: found nothing, expected an object with window, lateness (attribution)",
+        ),
+        ("model: m\nk: 5\n", "2: found `5`, expected a list such as `[5]` (k)"),
+        ("model: m\nthreshold: 2.5%\n", "2: found `2.5%`, expected a number: 2.5 % is `0.025` (threshold)"),
+        (
+            "model: m\nrelease: {steps: [10%]}\n",
+            "2: found `10%`, expected an object with weight, for (release.steps[0])",
+        ),
         ("model: no\n", "1: found `no`, expected text (model)"),
         ("pane: 10s\n", "1: found no `model`, expected one (the policy)"),
         ("- model: m\n", "1: found a list, expected an object (the policy)"),
@@ -151,6 +160,10 @@ def test_a_check_of_somebody_elses_gets_the_line_of_its_path() -> None:
             "2: found `2025-13-01`, expected a finite number or text; quote it as text",
         ),
         ("model: m\n\tk: [5]\n", "2: expected YAML: found character '\\t' that cannot start any token"),
+        (
+            "model: m\nrules:\n- name: a\n metric: ctr\n",
+            "4: expected YAML: found a line that is indented unlike those that it belongs to",
+        ),
         ("model: [m\n", "2: expected YAML: expected ',' or ']', but got '<stream end>'"),
         ("model: m\n---\nmodel: n\n", "2: found a second document, expected one policy a file"),
         ("model: m\nk: *x\n", "2: expected YAML: found undefined alias 'x'"),

@@ -16,6 +16,9 @@ from schemas.records import DAY, LARGEST, YEAR_2000, Pane, PaneRecord, Progress
 from streams.metrics import tallies
 from streams.metrics.tallies import Floats, Tally
 
+LONGEST = 3_600_000
+"""No pane is longer (ms)."""
+
 
 class Series(NamedTuple):
     """Whose tallies: `generation` is -1 where the predictions named none, `segment` is empty for all of them
@@ -193,15 +196,21 @@ class Panes:
 
 def check(record: PaneRecord, timestamp: int) -> None:
     """Raises ValueError for a record of `metrics.panes` that cannot be: from later than a day after its Kafka
-    timestamp (ms), or of a pane that ends before it starts.
+    timestamp (ms), of a pane that no policy shapes, or one that is final before it is over.
     """
     for field, at in _times(record):
         if at > timestamp + DAY:
             raise ValueError(
                 f"{field}: found {at}, expected at most a day after the Kafka timestamp {timestamp}"
             )
-    if isinstance(record, Pane) and record.end <= record.start:
-        raise ValueError(f"end: found {record.end}, expected a time after the start {record.start}")
+    if not isinstance(record, Pane):
+        return
+    if not 0 < record.end - record.start <= LONGEST:
+        raise ValueError(
+            f"end: found {record.end}, expected a time after the start {record.start}, by an hour at most"
+        )
+    if record.deadline < record.end:
+        raise ValueError(f"deadline: found {record.deadline}, expected one from the end {record.end} on")
 
 
 def _times(record: PaneRecord) -> tuple[tuple[str, int], ...]:

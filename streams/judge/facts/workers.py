@@ -13,6 +13,8 @@ from schemas.records import Ack
 
 LIVE = 15_000
 """A worker is live for so many ms after its last word."""
+SAID = 1_000
+"""So many characters of what it says is wrong are passed on."""
 
 
 class Standing(Enum):
@@ -60,7 +62,7 @@ class Workers:
         if ack.available is not None:
             worker.available = frozenset(ack.available)
         if ack.kind == "ack" and ack.status == "failed":
-            worker.failed, worker.error = ack.generation, ack.error or ""
+            worker.failed, worker.error = ack.generation, (ack.error or "")[:SAID]
         elif (ack.kind == "heartbeat" or ack.status == "applied") and ack.generation > worker.applied:
             worker.applied, worker.applied_at = ack.generation, ack.ts
 

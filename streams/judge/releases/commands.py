@@ -48,6 +48,11 @@ def carry_out(
         raise RefusedError(_nothing_runs(standing))
     _expect_version(command, standing)
     if command.command == "promote":
+        if standing.phase == "watching" and command.ts < standing.state.since:
+            raise RefusedError(
+                f"it was asked for before {standing.release.stable} was promoted; ask again to end the "
+                "watching"
+            )
         if standing.phase == "watching":
             return release.finish(standing, occasion)
         return release.promote(standing, policy, occasion)
@@ -96,6 +101,17 @@ def _roll_back(command: CommandRecord, standing: Standing, occasion: Occasion) -
         _expect_version(command, standing)
         return release.roll_back(standing, occasion)
     stable = standing.release.stable
+    if standing.phase == "rolled_back" and command.ts < standing.state.since:
+        # The judge or a colleague was faster, so what was meant is done. Nobody meant the version before the
+        # one that is back; and who named a version meant the one that is gone.
+        raise RefusedError(
+            f"it was asked for before the release was rolled back to {stable}; to go back further, name the "
+            "version"
+        )
+    if standing.phase == "rolled_back" and command.version is None and command.generation is None:
+        raise RefusedError(
+            f"nothing has been released since the rollback to {stable}; to go back further, name the version"
+        )
     target = standing.state.previous if command.version in (None, stable) else command.version
     if target is None or target == stable:
         raise RefusedError(

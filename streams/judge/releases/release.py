@@ -7,7 +7,7 @@ transition is due is `conduct.py`'s business, who may ask for one `commands.py`'
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ Positions = Mapping[str, Mapping[str, int]]
 """Topic → partition → the offset below which its records were known."""
 
 PauseCause = Literal["operator", "timeout", "no_data", "no_traffic", "sample_ratio", "error"]
+
+Part = TypeVar("Part")
 
 PASSING = ("no_data", "no_traffic")
 """Causes of pauses that end by themselves."""
@@ -120,14 +122,27 @@ class Occasion(NamedTuple):
     evidence: Mapping[str, Any] = {}
 
 
-def read(release: Release) -> Standing:
-    """What stands after `release`. A record that is not of the judge's making has no state: then two
-    versions in it run from its `ts` on.
+def said(release: Release, name: str, type_: type[Part]) -> Part | None:
+    """A part of a record's evidence; None where it has none, or none of that type: evidence is of any shape,
+    and others may have written it.
     """
-    raw = (release.evidence or {}).get("state")
     try:
-        state = msgspec.convert(raw, State)
+        return msgspec.convert((release.evidence or {}).get(name), type_)
     except msgspec.ValidationError:
+        return None
+
+
+def as_of(release: Release) -> Positions:
+    """What was known when it was decided; nothing where it does not say."""
+    return said(release, "as_of", dict[str, dict[str, int]]) or {}
+
+
+def read(release: Release) -> Standing:
+    """What stands after `release`. A record that is not of the judge's making has no state, or one that does
+    not fit: then two versions in it run from its `ts` on.
+    """
+    state = said(release, "state", State)
+    if state is None or (state.judged is not None and not (state.spans and release.candidate)):
         state = _guess(release)
     return Standing(release, state)
 

@@ -14,8 +14,9 @@ from schemas.policies import Policy
 from schemas.records import ENCODER, Profile
 from schemas.topics import EVENTS, POLICIES, PROFILES, Topic
 from streams.replay import files, rows
-from streams.replay.core import Known, Replay
+from streams.replay.core import Replay
 from streams.replay.foresight import look_through
+from streams.replay.known import Known
 from streams.replay.recording import Recording
 from tests.oracle.log import Logs, Raw
 from tests.oracle.truth import Series
@@ -95,11 +96,8 @@ def output(lines: Iterable[bytes], known: Known | None = None, size: int = files
         )
     )
     recording = Recording("", known.count)
-    found = []
-    for block in recording.blocks(recording.drafts(files.lines(io.BytesIO(data), "events", size))):
-        found += [rows.line(each) for each in replay.feed(block)]
-    found += [rows.line(each) for each in replay.close()]
-    return b"".join(found)
+    blocks = recording.blocks(recording.drafts(files.lines(io.BytesIO(data), "events", size)))
+    return b"".join(rows.line(each) for outputs in replay.run(blocks) for each in outputs)
 
 
 def replayed(lines: Iterable[bytes], known: Known | None = None) -> list[Line]:

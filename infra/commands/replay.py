@@ -22,6 +22,7 @@ from streams.join import heap
 from streams.join.compile import compile_all
 from streams.judge import check
 from streams.replay import rows
+from streams.replay.ahead import take_short_turns
 from streams.replay.block import Block
 from streams.replay.core import Replay
 from streams.replay.kafka import Span
@@ -131,6 +132,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     policies = policy_files.load(arguments.policy, check.mistakes)
     with _events(arguments, settings, policies) as events:
         heap.keep()
+        take_short_turns()
         compile_all()
         replay = Replay(dataclasses.replace(events.known, unfinal=arguments.all))
         _print(replay, events.blocks, Wanted(arguments.only, arguments.model))
@@ -161,7 +163,7 @@ class Wanted(NamedTuple):
 
 
 def _print(replay: Replay, blocks: Iterable[Block], wanted: Wanted) -> None:
-    began, read, told = monotonic(), 0, Counter[Kind]()
+    began, told = monotonic(), Counter[Kind]()
     buffer, garbage = bytearray(), Garbage()
 
     def write(outputs: Iterator[Output]) -> None:
@@ -179,17 +181,14 @@ def _print(replay: Replay, blocks: Iterable[Block], wanted: Wanted) -> None:
         sys.stdout.buffer.flush()
         buffer.clear()
 
-    for block in blocks:
-        read += block.size
-        write(replay.feed(block))
+    for outputs in replay.run(blocks):
+        write(outputs)
         flush()
         garbage.collect(monotonic())
-    write(replay.close())
-    flush()
-    for note in replay.policies.notes:
+    for note in replay.notes:
         print(f"note: {note}", file=sys.stderr)
     took = monotonic() - began
-    print(_summary(read, took, told, replay.hand), file=sys.stderr)
+    print(_summary(replay.read, took, told, replay.hand), file=sys.stderr)
 
 
 def _summary(read: int, took: float, told: Counter[Kind], hand: int) -> str:

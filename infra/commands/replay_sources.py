@@ -15,9 +15,9 @@ from streams.join.passage import SETTLING
 from streams.replay import files, kafka
 from streams.replay.ahead import ahead
 from streams.replay.block import Block, Single
-from streams.replay.core import Known
 from streams.replay.foresight import look_through
 from streams.replay.kafka import Log, Span
+from streams.replay.known import Known
 from streams.replay.policies import Policies
 from streams.replay.recording import Recording
 
@@ -54,7 +54,7 @@ def recorded(
         )
     recording = Recording(prefix, partitions)
     lines = (each for name in names for each in files.read(name))
-    yield Events(known, recording.blocks(ahead(recording.drafts(lines))))
+    yield Events(known, ahead(recording.blocks(recording.drafts(lines))))
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def live(settings: Settings, policies: list[Policy], span: Span) -> Iterator[Eve
     with broker.connected(settings, *needed):
         laid_out = kafka.layouts(settings)
         control = kafka.control(settings)
-        stamped = all(each.log_append_time for each in laid_out.values())
+        stamped = all(laid_out[topic].log_append_time for topic in topics.EVENTS)
         known = Known(
             policies=policies,
             foreseen=control.policies,
@@ -77,7 +77,8 @@ def live(settings: Settings, policies: list[Policy], span: Span) -> Iterator[Eve
             keys=signing.keyring(settings.signing),
         )
         lead = 0 if span.since is None else _lead(policies, control.policies)
-        log = Log(settings, span._replace(since=None if span.since is None else span.since - lead), control)
+        widened = span._replace(since=None if span.since is None else span.since - lead)
+        log = Log(settings, widened, control, laid_out)
         try:
             yield Events(known, ahead(log.blocks()))
         finally:

@@ -62,8 +62,10 @@ class Arrivals:
         self._partition = partition
         self._count = count
 
-    def judge(self, records: Records, scanned: Scanned) -> tuple[Bytes, list[Lost]]:
-        """What each record is (`batches.GOOD`, …), shape (n,), and those that are no events here."""
+    def judge(self, records: Records, scanned: Scanned) -> tuple[Bytes, dict[int, Lost]]:
+        """What each record is (`batches.GOOD`, …), shape (n,), and those that are no events here, by their
+        index.
+        """
         rows = scanned.rows
         kinds = np.full(len(rows), GOOD, np.uint8)
         unreadable = rows["fault"] != 0
@@ -78,10 +80,10 @@ class Arrivals:
                     kinds[i] = REPEATED
         kinds[unreadable] = UNREADABLE
         kinds[misplaced] = MISPLACED
-        lost = [
-            self._lost(records[i], scanned.reasons.get(i), int(places[i]))
+        lost = {
+            i: self._lost(records[i], scanned.reasons.get(i), int(places[i]))
             for i in np.flatnonzero(unreadable | misplaced).tolist()
-        ]
+        }
         return kinds, lost
 
     def _lost(self, record: Record, reason: str | None, place: int) -> Lost:

@@ -24,9 +24,9 @@ from streams.join.tables import room, size_of, take
 
 
 @compiled
-def read_requests(state: State, batch: Batch, i: int) -> int:
-    """Takes in requests from record `i` on; answers where it stopped for want of room."""
-    while i < len(batch.rows):
+def read_requests(state: State, batch: Batch, i: int, until: int) -> int:
+    """Takes in requests from record `i` on, up to `until`; answers where it stopped for want of room."""
+    while i < until:
         row, kind = batch.rows[i], batch.kinds[i]
         visit = index.find(state.by_id, state.visits, row.id) if kind == GOOD else NONE
         predicted, heard = held_under(state, visit)

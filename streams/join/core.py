@@ -25,6 +25,7 @@ from streams.join.layout import CLOCK, PREDICTIONS, REACHED, SPARE, USED, WINDOW
 from streams.join.ledger import Ledger, Safe
 from streams.join.rows import Scanned
 from streams.join.shapes import NOBODY
+from streams.join.snapshots import Snapshots
 from streams.join.tables import Tables
 
 YOUNG = 1_000
@@ -49,6 +50,21 @@ READ = {
     topics.PREDICTIONS: predicting.read_predictions,
     topics.FEEDBACK: hearing.read_feedback,
 }
+
+
+class Intake:
+    """Records of a topic on their way into a join: what each is, and how many of them it has taken in."""
+
+    def __init__(self, topic: Topic, scanned: Scanned, batch: Batch, lost: Mapping[int, Lost]) -> None:
+        self.topic = topic
+        self.scanned = scanned
+        self.batch = batch
+        self.done = 0
+        self._lost = lost
+
+    def lost(self, first: int) -> list[Lost]:
+        """Those from index `first` on, of what is taken in, that are no events here."""
+        return [lost for i, lost in self._lost.items() if first <= i < self.done]
 
 
 class Join:
@@ -99,20 +115,28 @@ class Join:
 
     def read(self, topic: Topic, records: Records, scanned: Scanned | None = None) -> list[Lost]:
         """Takes in the next records of a topic, scanned or not; answers those that are no events here."""
-        scanned = self.scan(topic, records) if scanned is None else scanned
+        intake = self.begin(topic, records, self.scan(topic, records) if scanned is None else scanned)
+        return self.take(intake, len(records))
+
+    def begin(self, topic: Topic, records: Records, scanned: Scanned) -> Intake:
+        """The next records of a topic; none of them is taken in yet."""
         if topic is not topics.FEEDBACK:
             self._control.meet(scanned.data, scanned.rows)
         number = self._open(topic, records)
         kinds, lost = self._arrivals[topic].judge(records, scanned)
-        batch = BATCH[topic](scanned, records.timestamps, kinds, number)
-        state = self._state
+        return Intake(topic, scanned, BATCH[topic](scanned, records.timestamps, kinds, number), lost)
+
+    def take(self, intake: Intake, until: int) -> list[Lost]:
+        """Takes in its next records, those before index `until`; answers those that are no events here."""
+        state, topic, first = self._state, intake.topic, intake.done
         state.heads[CLOCK] = self._clocks[topic]
-        done = 0
-        while (done := READ[topic](state, batch, done)) < len(kinds):
-            state = self._grown(scanned)
-        self._emission.name(state, scanned.data)
+        done = first
+        while (done := READ[topic](state, intake.batch, done, until)) < until:
+            state = self._grown(intake.scanned)
+        intake.done = done
+        self._emission.name(state, intake.scanned.data)
         self._clocks[topic] = int(state.heads[CLOCK])
-        return lost
+        return intake.lost(first)
 
     def _grown(self, scanned: Scanned | None = None) -> State:
         """More room, as compiled code has asked for."""
@@ -164,15 +188,18 @@ class Join:
         """Snapshots of panes that changed: of final ones, which are then forgotten, and of those whose turn
         it is. `now` is wall time in ms.
         """
-        return self._emit(snapshot, now)
+        return self.tell(snapshot, now).panes()
 
     def final_snapshots(self, snapshot: int) -> Iterator[Pane]:
         """As `snapshots`, but of final panes only: while the state is being rebuilt, others would be
         fragments.
         """
-        return self._emit(snapshot, None)
+        return self.tell(snapshot, None).panes()
 
-    def _emit(self, snapshot: int, now: int | None) -> Iterator[Pane]:
+    def tell(self, snapshot: int, now: int | None) -> Snapshots:
+        """What `snapshots` says, or `final_snapshots` where there is no `now`, still to be written: that may
+        be done while more is read.
+        """
         state = self._state
         windows = state.windows[: state.pools[WINDOWS, USED]]
         standing = windows["open"] != 0
@@ -183,9 +210,10 @@ class Join:
             rows = np.flatnonzero(due)
             windows["due"][rows] = now + np.maximum(YOUNG, (self.newest - windows["end"][rows]) // AGEING)
         told = np.flatnonzero(due & (windows["deadline"] >= self._emitted_before))
-        yield from self._emission.panes(state, told, self.reached, snapshot)
+        found = self._emission.snapshots(state, told, self.reached, snapshot)
         for row in np.flatnonzero(final).tolist():
             cells.close(state, row)
+        return found
 
     def retractions(self, policy: Policy, since: int, snapshot: int) -> Iterator[Pane]:
         """Snapshots that say that panes of the policy's model from `since` on are void: those that are open,

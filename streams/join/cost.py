@@ -3,9 +3,8 @@ what is read again. Nothing here is measured while it runs.
 """
 
 from schemas import topics
-from schemas.policies import Policy
+from schemas.policies import EARLY, Policy
 from schemas.topics import Topic
-from streams.join.shapes import EARLY
 
 PREDICTION_BYTES = 190
 """Memory of a pending prediction with 10 items of which nothing was said: by the tables' own account

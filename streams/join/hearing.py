@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from schemas.policies import EARLY
 from streams.compiled import compiled, inner
 from streams.join import held, index, shapes, sums
 from streams.join.batches import (
@@ -46,7 +47,7 @@ from streams.join.items import (
 )
 from streams.join.layout import ANSWERS_, REACHED, SAID_, SEEN, USED, State
 from streams.join.lists import element, link_to, rest
-from streams.join.shapes import EARLY, NOBODY
+from streams.join.shapes import NOBODY
 from streams.join.tables import room, size_of, take
 from streams.join.tallies import (
     DELAY,
@@ -72,9 +73,9 @@ _BY_ITEM = np.uint64(2)
 
 
 @compiled
-def read_feedback(state: State, batch: Batch, i: int) -> int:
-    """Takes in feedback from record `i` on; answers where it stopped for want of room."""
-    while i < len(batch.rows):
+def read_feedback(state: State, batch: Batch, i: int, until: int) -> int:
+    """Takes in feedback from record `i` on, up to `until`; answers where it stopped for want of room."""
+    while i < until:
         row, kind = batch.rows[i], batch.kinds[i]
         visit = index.find(state.by_id, state.visits, row.id) if kind == GOOD else NONE
         predicted, _ = held_under(state, visit)

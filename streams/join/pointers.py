@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
-from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
+from numba.extending import NativeValue, models, register_model, unbox
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import from_dtype
 
@@ -42,6 +42,12 @@ class Arrays:
     """Arrays by name, as attributes, in Python as in compiled code. Subclasses say which, in `fields`."""
 
     fields: Fields
+    _numba_type_: "ArraysType"
+    """Where numba looks first for the type of an argument; all else that it would try takes 10 µs a call."""
+
+    def __init_subclass__(cls) -> None:
+        if "fields" in cls.__dict__:
+            cls._numba_type_ = ArraysType(cls)
 
     def __init__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self._where = np.zeros(WIDTH * len(self.fields.places), np.int64)
@@ -80,11 +86,6 @@ class ArraysType(types.Type):
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, type_: Any) -> None:
         super().__init__(manager, type_, ir.IntType(64))
-
-
-@typeof_impl.register(Arrays)
-def _typeof(value: Arrays, _context: object) -> ArraysType:
-    return ArraysType(type(value))
 
 
 @unbox(ArraysType)

@@ -53,9 +53,9 @@ STATUS_OK, STATUS_TIMEOUT = 0, 2
 
 
 @compiled
-def read_predictions(state: State, batch: Batch, i: int) -> int:
-    """Takes in predictions from record `i` on; answers where it stopped for want of room."""
-    while i < len(batch.rows):
+def read_predictions(state: State, batch: Batch, i: int, until: int) -> int:
+    """Takes in predictions from record `i` on, up to `until`; answers where it stopped for want of room."""
+    while i < until:
         row, kind = batch.rows[i], batch.kinds[i]
         visit = index.find(state.by_id, state.visits, row.id) if kind == GOOD else NONE
         predicted, heard = held_under(state, visit)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from schemas import policies
-from schemas.policies import Baseline, Policy
+from schemas.policies import EARLY, Baseline, Policy
 from schemas.timeline import BEGINNING, Timeline
 from streams.compiled import inner
 from streams.join import hashmap
@@ -20,9 +20,6 @@ from streams.join.text import hash_of
 
 NOBODY = 0
 """The model of records whose model is not known, and the shape that has the defaults."""
-
-EARLY = 60_000
-"""Feedback may be stamped this many ms before its prediction (clocks differ)."""
 
 
 class Shapes:

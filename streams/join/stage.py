@@ -20,6 +20,7 @@ from schemas.records import ENCODER, ORIGIN, Pane
 from schemas.settings import Settings
 from schemas.timeline import BEGINNING, NOTICE, Timeline
 from schemas.topics import Topic
+from streams import registry
 from streams.columns import Records
 from streams.join import cost, heap
 from streams.join.arrivals import Fault, Lost
@@ -116,7 +117,7 @@ class JoinStage:
     """Requests, predictions and feedback in; `metrics.panes` and `dead.letters` out."""
 
     name = "join"
-    topics = topics.EVENTS
+    topics = registry.reads(name)
 
     def __init__(self, settings: Settings) -> None:
         heap.keep()

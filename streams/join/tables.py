@@ -175,6 +175,9 @@ GROWTH = 8
 what they could hold, double no sooner than they must.
 """
 
+LITTLE = 1 << 14
+"""Up to so many rows they double: each time costs a call, and these maps are small."""
+
 
 class Control(Protocol):
     """What policies and profiles say: their arrays, how many sums cells have, how many of these have buckets,
@@ -285,7 +288,7 @@ class Tables:
         length = len(self._columns[name])
         if need <= length:
             return
-        length = max(need, length + length // GROWTH)
+        length = max(need, length + max(length // GROWTH, min(length, LITTLE)))
         for each in (name, *BESIDE.get(pool, ())):
             self.state.drop(each)
             self._columns[each].lengthen(length)

@@ -6,7 +6,7 @@ fetched of each partition at once: who is ahead in time waits.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import suppress
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
@@ -72,8 +72,8 @@ class Control(NamedTuple):
 
 
 def layouts(settings: Settings) -> dict[Topic, Layout]:
-    """How the event topics are laid out. Raises `HeadgateError` where one is missing."""
-    return {topic: layout(settings, topic) for topic in EVENTS}
+    """How the topics that are read as columns are laid out. Raises `HeadgateError` where one is missing."""
+    return {topic: layout(settings, topic) for topic in READ}
 
 
 def control(settings: Settings) -> Control:
@@ -119,11 +119,16 @@ def _single(topic: Topic, entry: Entry) -> Single:
 
 
 class Log:
-    """Reads a span of the topics, `control` beside it. An iterator of blocks; `close` it."""
+    """Reads a span of the topics, which are `laid_out` so, and what was `found` in those of control beside
+    it. An iterator of blocks; `close` it.
+    """
 
-    def __init__(self, settings: Settings, span: Span, found: Control) -> None:
+    def __init__(
+        self, settings: Settings, span: Span, found: Control, laid_out: Mapping[Topic, Layout]
+    ) -> None:
         self._settings = settings
         self._span = span
+        self._laid_out = laid_out
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -177,8 +182,8 @@ class Log:
         self._consumer = consumer
         places = {
             KafkaPartition(topic.full_name(self._settings.topics), number): topic
-            for topic in READ
-            for number in range(layout(self._settings, topic).partitions)
+            for topic, found in self._laid_out.items()
+            for number in range(found.partitions)
         }
         consumer.assign(list(places))
         starts = await self._offsets(

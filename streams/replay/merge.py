@@ -73,8 +73,7 @@ def merge(streams: Sequence[Stream]) -> list[Part]:
     taken = [(n, *each) for n, stream in enumerate(streams) for each in stream.take(before)]
     if not taken:
         return []
-    numbers = np.concatenate([np.full(len(times), n) for n, times, _ in taken])
-    order = np.lexsort((numbers, np.concatenate([times for _, times, _ in taken])))
+    order = np.argsort(np.concatenate([times for _, times, _ in taken]), kind="stable")  # `taken` is in order
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
     ends = np.cumsum([len(times) for _, times, _ in taken]).tolist()

@@ -1,9 +1,11 @@
 """What a replay finds is a function of the recording alone, and is what the definitions say."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.replay.core import Known
+from streams.replay import joining
+from streams.replay.known import Known
 from tests import replaying
 from tests.oracle import random_streams as streams
 from tests.oracle.random_streams import BASE, PROFILES, Log
@@ -41,3 +43,14 @@ def test_however_the_lines_are_cut_the_bytes_are_the_same(log: Log, size: int) -
     lines = [*preamble(), *replaying.recorded(log)]
     known = Known(count=2, settling=TOLERANCE, unfinal=True)
     assert replaying.output(lines, known, size) == replaying.output(lines, known)
+
+
+@settings(FEW, max_examples=10)
+@given(streams.logs(2), st.integers(1, 20))
+def test_however_much_is_fed_at_once_the_same_lines_are_said(log: Log, portion: int) -> None:
+    lines = [*preamble(), *replaying.recorded(log)]
+    known = Known(count=2, settling=TOLERANCE, unfinal=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(joining, "PORTION", portion)
+        found = replaying.output(lines, known)
+    assert sorted(found.splitlines()) == sorted(replaying.output(lines, known).splitlines())

@@ -15,7 +15,7 @@ from schemas.topics import FEEDBACK, PREDICTIONS, REQUESTS
 from streams.join.murmur import partitions
 from streams.replay import files
 from streams.replay.block import Block
-from streams.replay.core import Known
+from streams.replay.known import Known
 from streams.replay.recording import Recording
 from tests.replaying import Line, line, of_type, replayed
 

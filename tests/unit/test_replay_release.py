@@ -5,7 +5,7 @@ import random
 
 from schemas.policies import Policy, parse
 from schemas.topics import ACKS, COMMANDS, FEEDBACK, PREDICTIONS, RELEASES
-from streams.replay.core import Known
+from streams.replay.known import Known
 from tests.replaying import Line, line, of_type, policy_line, replayed
 
 START = 1_767_225_600_000

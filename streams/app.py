@@ -27,11 +27,11 @@ from streams.driver import Batch, Driver
 from streams.exposition import Exposition
 from streams.garbage import Garbage
 from streams.health import Checkup, Health
-from streams.liveness import Liveness, Vitals
 from streams.probes import serve
 from streams.registry import group, number
 from streams.stage import Stage, WaitsForWork
-from streams.transport import BatchConsumer, BatchTransport
+from streams.transport.consumer import BatchConsumer, BatchTransport
+from streams.transport.liveness import Liveness, Vitals
 
 log = logging.getLogger(__name__)
 

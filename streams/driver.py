@@ -1,7 +1,7 @@
 """Drives one stage: what it owns, how far it has read, when it is called, what may be committed. Knows
 neither Faust nor a broker.
 
-`transport.py` brings batches and partitions and asks what to seek to and what to commit; all of it in one
+`transport/` brings batches and partitions and asks what to seek to and what to commit; all of it in one
 event loop.
 """
 
@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streams.columns import Records
 from streams.stage import Assigned, Committed, Reading, Stage, TopicPartition
+from streams.transport.columns import Records
 
 log = logging.getLogger(__name__)
 

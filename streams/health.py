@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from streams.driver import Driver
-from streams.liveness import Liveness, Vitals
 from streams.probes import Answer
 from streams.stage import TopicPartition
+from streams.transport.liveness import Liveness, Vitals
 
 VITALS: Mapping[str, str] = {
     "buffer_bytes": "Memory of the events and sums that are held.",

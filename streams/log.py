@@ -1,7 +1,7 @@
 """Reading and writing Kafka's log outside consumer groups: small topics followed whole, and output that is
 flushed before offsets move.
 
-Not for event topics (those come through `transport.py`, or the serving worker's own consumer).
+Not for event topics (those come through `transport/`, or the serving worker's own consumer).
 """
 
 import asyncio

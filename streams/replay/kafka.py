@@ -1,8 +1,8 @@
 """The real topics as a recording: a range of them, from the oldest record or from a time on, as blocks in the
 order in which their records came.
 
-Read through the transport's own fetch path (`streams/fetch.py`), as columns. No more is held than what was
-fetched of each partition at once: who is ahead in time waits.
+Read through the transport's own fetch path (`streams/transport/fetch.py`), as columns. No more is held than
+what was fetched of each partition at once: who is ahead in time waits.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from schemas.errors import HeadgateError
 from schemas.records import Codec, Profile, Release
 from schemas.settings import Settings
 from schemas.topics import EVENTS, Topic
-from streams import fetch
-from streams.columns import Records
 from streams.join.core import SCAN
 from streams.join.events import Events
 from streams.log import Entry, Follower, Layout, layout
 from streams.replay.block import Block, Piece, Single
 from streams.replay.merge import Part, Stream, merge
+from streams.transport import fetch
+from streams.transport.columns import Records
 
 READ = (*EVENTS, topics.SAMPLES, topics.COMMANDS, topics.ACKS)
 """What is read as columns; the control topics besides are read whole, for they are small."""

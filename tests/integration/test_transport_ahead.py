@@ -11,7 +11,7 @@ import pytest
 
 from schemas.settings import Settings
 from schemas.topics import FEEDBACK, PREDICTIONS, REQUESTS
-from streams.transport_thread import MAX_BATCHES
+from streams.transport.thread import MAX_BATCHES
 from tests.integration.transport_world import (
     PARTITIONS,
     Stage,

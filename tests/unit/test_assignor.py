@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.assignor import deal
+from streams.transport.assignor import deal
 
 EVENTS = ("feedback", "predictions", "requests")
 

@@ -1,6 +1,6 @@
 """When a consumer counts as dead."""
 
-from streams.liveness import Liveness, Vitals
+from streams.transport.liveness import Liveness, Vitals
 
 IDLE = Vitals(lag=0, moves=5, due=False, commits=3, busy_since=None)
 

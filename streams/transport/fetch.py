@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator
 from aiokafka.consumer import fetcher
 from aiokafka.structs import TopicPartition
 
-from streams.columns import Records
-from streams.wire import RecordBatches
+from streams.transport.columns import Records
+from streams.transport.wire import RecordBatches
 
 RECORDS = 25_000
 """Records after which no further batch is read into the same columns."""

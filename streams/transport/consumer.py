@@ -37,7 +37,7 @@ from yarl import URL
 from schemas.settings import Settings
 from streams.driver import Batch, Driver
 from streams.stage import ReadsAhead, TopicPartition
-from streams.transport_thread import BatchThread, Fetched
+from streams.transport.thread import BatchThread, Fetched
 
 log = logging.getLogger(__name__)
 

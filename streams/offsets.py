@@ -1,9 +1,10 @@
 """Where the logs of partitions begin and end, where a time is in them and how far a group is, as the broker
 says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 Offsets = dict[tuple[str, int], int]
@@ -31,9 +32,21 @@ def since(admin: AdminClient, partitions: Sequence[TopicPartition], time: int, t
 
 
 def committed(
-    admin: AdminClient, group: str, partitions: Sequence[TopicPartition], timeout: float
-) -> Offsets:
-    """What a group has committed; negative where that is nothing. Raises `KafkaException`."""
-    asked = [ConsumerGroupTopicPartitions(group, list(partitions))]
-    answer = admin.list_consumer_group_offsets(asked, request_timeout=timeout)[group].result()
-    return {(place.topic, place.partition): place.offset for place in answer.topic_partitions or ()}
+    connection: Mapping[str, Any], group: str, partitions: Sequence[TopicPartition], timeout: float
+) -> dict[tuple[str, int], TopicPartition]:
+    """What a group has committed, by topic and number; an offset below 0 where that is nothing. `connection`
+    is the configuration of a client. Raises `KafkaException`.
+
+    Asked as its members ask, without becoming one: librdkafka's admin client ends the process (SIGSEGV) where
+    it is told that a broker is not the group's coordinator, as a new one says at first
+    (https://github.com/confluentinc/librdkafka/issues/5040).
+    """
+    consumer = Consumer({**connection, "group.id": group, "enable.auto.commit": False})
+    try:
+        found = consumer.committed(list(partitions), timeout)
+    finally:
+        consumer.close()
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return {(place.topic, place.partition): place for place in found}

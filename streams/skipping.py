@@ -31,7 +31,7 @@ def skip(settings: Settings, group: str, topics: Sequence[Topic], since: int) ->
     names = [topic.full_name(settings.topics) for topic in topics]
     while True:
         try:
-            _skip(admin, group, names, since)
+            _skip(settings, admin, group, names, since)
         except KafkaException as error:
             if error.args[0].code() in OCCUPIED:
                 return
@@ -43,12 +43,12 @@ def skip(settings: Settings, group: str, topics: Sequence[Topic], since: int) ->
             return
 
 
-def _skip(admin: AdminClient, group: str, names: Sequence[str], since: int) -> None:
+def _skip(settings: Settings, admin: AdminClient, group: str, names: Sequence[str], since: int) -> None:
     existing = admin.list_topics(timeout=TIMEOUT).topics
     places = [TopicPartition(name, number) for name in names for number in existing[name].partitions]
-    committed = offsets.committed(admin, group, places, TIMEOUT)
+    committed = offsets.committed(settings.kafka.librdkafka(), group, places, TIMEOUT)
     first = offsets.since(admin, places, since, TIMEOUT)
-    moved = [TopicPartition(*place, to) for place, to in first.items() if committed.get(place, -1) < to]
+    moved = [TopicPartition(*place, to) for place, to in first.items() if committed[place].offset < to]
     if moved:
         asked = [ConsumerGroupTopicPartitions(group, moved)]
         answer = admin.alter_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()

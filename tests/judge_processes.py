@@ -15,7 +15,7 @@ from uuid import uuid4
 import msgspec
 import numpy as np
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas import policies, topics
@@ -35,7 +35,7 @@ from schemas.records import (
 )
 from schemas.settings import Settings
 from schemas.topics import Topic
-from streams import registry
+from streams import offsets, registry
 from streams.judge.writer import Message, Writer
 from streams.log import Follower, Output
 
@@ -218,11 +218,11 @@ class Bench:
         """Waits until the judge has committed that it has dealt with all panes there are now."""
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         end = self._admin.list_offsets({self._place: latest})[self._place].result().offset
-        asked = ConsumerGroupTopicPartitions(registry.group("judge", self.settings), [self._place])
+        connection, group = self.settings.kafka.librdkafka(), registry.group("judge", self.settings)
 
         def noted() -> bool:
-            [answer] = self._admin.list_consumer_group_offsets([asked]).values()
-            note = answer.result().topic_partitions[0].metadata
+            [place] = offsets.committed(connection, group, [self._place], 10).values()
+            note = place.metadata or ""
             return bool(note) and json.JSONDecoder().raw_decode(note)[0].get("done", 0) >= end
 
         self.until(noted)

@@ -15,7 +15,7 @@ from schemas.records import Codec, PaneRecord, Progress
 from schemas.settings import Settings
 from schemas.topics import Topic
 from serving.intake import group_of
-from streams import offsets, registry
+from streams import registry
 
 RECENT = 15_000
 """A source partition whose last progress is older (ms) makes none; the join says it every second."""
@@ -70,9 +70,9 @@ def _unread(broker: Broker, group: str, partitions: Sequence[TopicPartition]) ->
     """Records after the committed offsets; after the log's start where nothing is committed yet."""
     if not partitions:
         return 0
-    committed = offsets.committed(broker.admin, group, partitions, kafka.PATIENCE)
+    committed = broker.committed(group, partitions)
     starts, ends = broker.starts(partitions), broker.ends(partitions)
-    return sum(max(0, end - max(committed.get(place, -1), starts[place])) for place, end in ends.items())
+    return sum(max(0, end - max(committed[place], starts[place])) for place, end in ends.items())
 
 
 def _progress(settings: Settings) -> Finding:

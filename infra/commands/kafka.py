@@ -36,8 +36,9 @@ class Broker:
         self._brokers = settings.kafka.brokers
         self._complaints: list[KafkaError] = []
         quiet = {"log_level": 0, "error_cb": self._complaints.append}
+        self._connection = settings.kafka.librdkafka() | quiet
         try:
-            self.admin = AdminClient(settings.kafka.librdkafka() | quiet)
+            self.admin = AdminClient(self._connection)
         except KafkaException as error:
             raise HeadgateError(
                 f"Kafka settings: {error.args[0].str()}; see [kafka] in headgate.toml"
@@ -66,6 +67,11 @@ class Broker:
     def since(self, partitions: Sequence[TopicPartition], time: int) -> Offsets:
         """Their first records from Kafka time `time` (ms) on; the ends where there are none."""
         return offsets.since(self.admin, partitions, time, PATIENCE)
+
+    def committed(self, group: str, partitions: Sequence[TopicPartition]) -> Offsets:
+        """What a group has committed; below 0 where that is nothing."""
+        found = offsets.committed(self._connection, group, partitions, PATIENCE)
+        return {place: one.offset for place, one in found.items()}
 
 
 @contextmanager

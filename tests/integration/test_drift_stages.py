@@ -5,14 +5,13 @@ from pathlib import Path
 
 import clickhouse_connect
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import TopicPartition
 
 import infra.topics
 from schemas import topics
 from schemas.records import Alert, Detection, Distribution, Pane, Profile, Progress
 from schemas.settings import Settings
-from streams import registry
+from streams import offsets, registry
 from streams.judge.rules.detectors import WARM_UP
 from tests.integration.headgate_command import Headgate, until
 from tests.judge_processes import Bench, Log, now
@@ -71,12 +70,9 @@ def bench(settings: Settings, tmp_path: Path) -> Iterator[Bench]:
 
 def committed(settings: Settings) -> int | None:
     """From where the judge's successor reads `metrics.panes`; None as long as nothing is committed."""
-    asked = ConsumerGroupTopicPartitions(
-        registry.group("judge", settings), [TopicPartition(topics.PANES.full_name(settings.topics), 0)]
-    )
-    admin = AdminClient(settings.kafka.librdkafka())
-    [answer] = admin.list_consumer_group_offsets([asked]).values()
-    [place] = answer.result().topic_partitions
+    where = [TopicPartition(topics.PANES.full_name(settings.topics), 0)]
+    group = registry.group("judge", settings)
+    [place] = offsets.committed(settings.kafka.librdkafka(), group, where, 10).values()
     return place.offset if place.offset >= 0 else None
 
 

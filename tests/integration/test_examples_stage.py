@@ -14,8 +14,8 @@ import clickhouse_connect
 import msgspec
 import psutil
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
+from confluent_kafka import TopicPartition as Partition
 
 import infra.topics
 from infra.commands import check_examples
@@ -26,7 +26,7 @@ from schemas import topics
 from schemas.records import ENCODER, ORIGIN, Feedback, PolicyRecord, Prediction, Request
 from schemas.settings import Examples, Settings
 from schemas.topics import Topic
-from streams import registry
+from streams import offsets, registry
 from streams.examples import ExamplesStage
 from streams.log import Output
 from streams.sampling import fractions
@@ -145,18 +145,21 @@ class World:
 
     def committed(self) -> dict[tuple[str, int], int]:
         """What the stage's group has committed: nothing where it has never been."""
+        places = [
+            Partition(topic.full_name(self.settings.topics), number)
+            for topic in topics.EVENTS
+            for number in range(self.settings.topics.partitions)
+        ]
         group = registry.group("examples", self.settings)
-        admin = AdminClient(self.settings.kafka.librdkafka())
         deadline = time.monotonic() + 30
         while True:
             try:
-                asked = [ConsumerGroupTopicPartitions(group)]
-                answer = admin.list_consumer_group_offsets(asked)[group].result()
+                found = offsets.committed(self.settings.kafka.librdkafka(), group, places, 10)
             except KafkaException:  # a new broker has to find its groups first
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             else:
-                return {(place.topic, place.partition): place.offset for place in answer.topic_partitions}
+                return {place: one.offset for place, one in found.items() if one.offset >= 0}
 
 
 @pytest.fixture(scope="module")

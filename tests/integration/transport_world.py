@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 import infra.topics
@@ -21,6 +21,7 @@ from infra.local.kafka import Kafka
 from schemas import topics
 from schemas.settings import Settings
 from schemas.topics import REQUESTS, Topic
+from streams import offsets
 from streams.log import Follower
 
 STAGE = Path(__file__).with_name("counting.py")
@@ -132,10 +133,9 @@ def produce(
 def committed(settings: Settings, topic: Topic = REQUESTS, partition: int = 0) -> int:
     """The offset that the stage's group has committed; negative for none."""
     where = TopicPartition(topic.full_name(settings.topics), partition)
-    admin = AdminClient(settings.kafka.librdkafka())
-    request = ConsumerGroupTopicPartitions(f"{settings.topics.prefix}headgate-counting", [where])
-    [answer] = admin.list_consumer_group_offsets([request], request_timeout=10).values()
-    return int(answer.result(10).topic_partitions[0].offset)
+    group = f"{settings.topics.prefix}headgate-counting"
+    [place] = offsets.committed(settings.kafka.librdkafka(), group, [where], 10).values()
+    return place.offset
 
 
 def sums(settings: Settings) -> dict[tuple[str, int, int], set[tuple[int, int]]]:

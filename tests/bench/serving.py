@@ -106,7 +106,7 @@ class Run:
 
     def swaps(self) -> Iterator[Row]:
         """Hot swaps under load."""
-        found = serving_swaps.swaps(self.ground, LARGE, self._beside(LARGE), count=12)
+        found = serving_swaps.swaps(self.ground, LARGE, self._beside(LARGE), count=40)
         self._keep("swaps", found)
         yield Row(
             f"{found.swaps} hot swaps, {found.net}, {found.rate:,.0f} requests/s",

@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from streams.columns import Records
 from streams.stage import Assigned, Committed, Reading, Stage, TopicPartition
-from streams.transport.columns import Records
 
 log = logging.getLogger(__name__)
 

@@ -26,16 +26,16 @@ from schemas.settings import Settings
 from schemas.table import Stored, Table
 from schemas.timeline import Timeline
 from streams import registry
+from streams.columns import Records
 from streams.join.arrivals import origin_of
 from streams.log import Entry, Follower, patiently
 from streams.metrics.samples import SKEW
+from streams.record import Record
 from streams.sampling import fractions
 from streams.skipping import skip
 from streams.stage import Assigned, Committed, Reading, TopicPartition
 from streams.storage.examples import Veil
 from streams.storage.writer import AwayError, Writer
-from streams.transport.columns import Records
-from streams.transport.record import Record
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import base64
 
 from schemas.records import DeadLetter
 from streams.partition import TopicPartition
-from streams.transport.record import Record
+from streams.record import Record
 
 KEPT = 65_536
 """Bytes of the bad key and of the bad value that are kept: a letter must fit where the record did."""

@@ -8,10 +8,10 @@ every machine and after every restart, and nobody needs to remember which were.
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.columns import NULL, Bytes, Integers
 from streams.compiled import compiled
 from streams.join.machine import address
 from streams.join.text import hash_at
-from streams.transport.columns import NULL, Bytes, Integers
 
 _DROPPED = np.uint64(11)
 """Bits of a hash beyond the 53 that a float64 holds."""

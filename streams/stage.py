@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from schemas.topics import Topic
 from streams.partition import TopicPartition
-from streams.transport.record import Record
+from streams.record import Record
 
 if TYPE_CHECKING:  # for who names stages without running one: it imports numba
-    from streams.transport.columns import Records
+    from streams.columns import Records
 
 __all__ = [
     "Assigned",

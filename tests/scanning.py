@@ -10,12 +10,12 @@ import numpy as np
 from schemas import topics
 from schemas.records import TYPES, Arm, Codec, Feedback, Prediction, Request, Status, problem
 from schemas.topics import Topic
+from streams.columns import Records, Row
 from streams.join.grammar import END, FALSE, NULL, NUMBER, STRING, TRUE, next_member
 from streams.join.numbers import number
 from streams.join.rows import Scanned
 from streams.join.scan import scan_feedback, scan_predictions, scan_requests
 from streams.join.text import hash_of, text
-from streams.transport.columns import Records, Row
 from tests.oracle.log import partition_of
 
 Event = Request | Prediction | Feedback

@@ -13,11 +13,11 @@ import numpy as np
 from schemas import topics
 from schemas.records import ORIGIN, Codec, Feedback, Prediction, Request
 from schemas.topics import Topic
+from streams.columns import Records
 from streams.join.batches import GOOD, MISPLACED, REPEATED, UNREADABLE
 from streams.join.layout import Bytes
 from streams.join.rows import Scanned
-from streams.transport.columns import Records
-from streams.transport.record import Record
+from streams.record import Record
 
 PLACE = re.compile(rb"[^/]+/(\d{1,10})/(\d{1,18})")
 """What we write into that header."""

@@ -9,11 +9,11 @@ import time
 
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS
+from streams.columns import Records, Row
 from streams.join.control import Control
 from streams.join.core import Join
 from streams.join.ledger import Safe
 from streams.join.references import References
-from streams.transport.columns import Records, Row
 
 log = logging.getLogger(__name__)
 

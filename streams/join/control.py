@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from schemas.timeline import BEGINNING, Timeline
+from streams.columns import Bytes
 from streams.join.references import References
 from streams.join.rows import Rows, Scanned
 from streams.join.shapes import Shapes
 from streams.join.sums import layout
 from streams.join.text import text
-from streams.transport.columns import Bytes
 
 
 class Control:

@@ -15,6 +15,7 @@ from schemas.policies import Policy
 from schemas.records import Pane
 from schemas.timeline import BEGINNING
 from schemas.topics import EVENTS, Topic
+from streams.columns import Records
 from streams.join import asking, batches, cells, hearing, held, predicting, scan, sums, tables
 from streams.join.arrivals import Arrivals, Lost
 from streams.join.batches import GRACE, Batch
@@ -26,7 +27,6 @@ from streams.join.rows import Scanned
 from streams.join.shapes import NOBODY
 from streams.join.snapshots import Snapshots
 from streams.join.tables import Tables
-from streams.transport.columns import Records
 
 YOUNG = 1_000
 """Changed panes are emitted at most this often (ms) while they are young; later every `AGEING`-th of their

@@ -1,7 +1,7 @@
 """Records of an event topic, scanned as soon as they came: what the stage is given."""
 
+from streams.columns import Records
 from streams.join.rows import Scanned
-from streams.transport.columns import Records
 
 
 class Events(Records):

@@ -11,11 +11,11 @@ equal strings have equal bytes; `UNESCAPED` are strings without any.
 
 import numpy as np
 
+from streams.columns import Bytes
 from streams.compiled import compiled, inlined, inner
 from streams.join.machine import address, byte, constant, signed, store, trailing_zeros, word
 from streams.join.numbers import SAFE, decimal, digits, double
 from streams.join.text import hash_at
-from streams.transport.columns import Bytes
 
 UNESCAPED, AS_SENT, AS_ENCODED = map(constant, range(3))
 

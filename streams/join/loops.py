@@ -10,6 +10,7 @@ as it names them no more.
 import numpy as np
 
 from schemas.records import Feedback, Prediction, Request
+from streams.columns import Bytes, Integers
 from streams.compiled import compiled, inlined
 from streams.join.grammar import (
     CLOSE,
@@ -45,7 +46,6 @@ from streams.join.values import (
     time,
 )
 from streams.join.words import WORDS, fields, required
-from streams.transport.columns import Bytes, Integers
 
 _NO_ITEM = np.uint64(0)
 _NONE = constant(0)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.columns import Bytes, Integers
 from streams.compiled import compiled, inlined
 from streams.join.machine import address, byte, half, signed
-from streams.transport.columns import Bytes, Integers
 
 _M = np.uint64(0x5BD1E995)
 _SEED = np.uint64(0x9747B28C)

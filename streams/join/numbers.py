@@ -10,6 +10,7 @@ Constants are those of a double: 53 bits, bias 1023.
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.columns import Bytes
 from streams.compiled import compiled, inlined, inner
 from streams.join.machine import (
     address,
@@ -21,7 +22,6 @@ from streams.join.machine import (
     trailing_zeros,
     word,
 )
-from streams.transport.columns import Bytes
 
 DIGITS = 19
 """So many decimal digits fit into 64 bits."""

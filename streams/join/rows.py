@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.transport.columns import Bytes
+from streams.columns import Bytes
 
 _SUBJECT = [
     ("id", np.uint64),

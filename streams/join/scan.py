@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 
 from schemas.records import ENCODER, Codec, Feedback, Prediction, Request, problem
+from streams.columns import Bytes, Integers, Records
 from streams.join.grammar import AS_ENCODED, AS_SENT, NAMES
 from streams.join.loops import scan_feedback as _feedback
 from streams.join.loops import scan_predictions as _predictions
 from streams.join.loops import scan_requests as _requests
 from streams.join.murmur import places
 from streams.join.rows import ELEMENT, FEEDBACK, PREDICTION, REQUEST, Floats, Hashes, Room, Rows, Scanned
-from streams.transport.columns import Bytes, Integers, Records
 
 Loop = Callable[[Bytes, Integers, Integers, Rows, Room, int], int]
 EventCodec = Codec[Request] | Codec[Prediction] | Codec[Feedback]

@@ -21,6 +21,7 @@ from schemas.settings import Settings
 from schemas.timeline import BEGINNING, NOTICE, Timeline
 from schemas.topics import Topic
 from streams import registry
+from streams.columns import Records
 from streams.join import cost, heap
 from streams.join.arrivals import Fault, Lost
 from streams.join.compile import compile_all
@@ -35,7 +36,6 @@ from streams.join.source import Source
 from streams.letters import dead_letter
 from streams.log import Entry, Follower, Output, layout, patiently
 from streams.stage import Assigned, Committed, Reading, TopicPartition
-from streams.transport.columns import Records
 
 log = logging.getLogger(__name__)
 

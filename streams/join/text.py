@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from schemas.records import ENCODER
+from streams.columns import Bytes
 from streams.compiled import compiled, inlined
 from streams.join.machine import address, byte, half, high_product, word
-from streams.transport.columns import Bytes
 
 # The constants of wyhash (https://github.com/wangyi-fudan/wyhash, final version 4), as is the construction.
 _S0 = np.uint64(0xA0761D6478BD642F)

@@ -15,6 +15,7 @@ import aiohttp
 
 from schemas.records import ENCODER, DeadLetter, Silence
 from schemas.topics import ALERTS
+from streams.columns import Row
 from streams.letters import dead_letter
 from streams.notify import posting
 from streams.notify.book import Book
@@ -22,7 +23,6 @@ from streams.notify.plans import Group, Known, Message, unsent
 from streams.notify.posting import Outcome, Receiver
 from streams.notify.silencing import Silences, matches
 from streams.stage import TopicPartition
-from streams.transport.columns import Row
 
 log = logging.getLogger(__name__)
 

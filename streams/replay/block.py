@@ -4,9 +4,9 @@ came."""
 from typing import NamedTuple
 
 from schemas.topics import Topic
+from streams.columns import Integers
 from streams.join.events import Events
-from streams.transport.columns import Integers
-from streams.transport.record import Record
+from streams.record import Record
 
 
 class Piece(NamedTuple):

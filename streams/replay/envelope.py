@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 from schemas.errors import HeadgateError
 from schemas.reasons import reason
 from schemas.records import Count
-from streams.transport.columns import Row
+from streams.columns import Row
 
 EXPECTED = 'expected {"topic":…, "value":{…}} with, perhaps, timestamp, partition, offset, key, headers'
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from schemas.errors import HeadgateError
-from streams.transport.columns import Bytes, Integers
+from streams.columns import Bytes, Integers
 
 if sys.version_info >= (3, 14):
     from compression import zstd

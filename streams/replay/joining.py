@@ -31,6 +31,7 @@ from schemas.records import (
 )
 from schemas.timeline import BEGINNING
 from schemas.topics import EVENTS, Topic
+from streams.columns import Integers
 from streams.join.arrivals import Fault
 from streams.join.control import Control
 from streams.join.core import Intake, Join
@@ -45,7 +46,6 @@ from streams.replay.known import Known
 from streams.replay.letters import letter
 from streams.replay.policies import Policies
 from streams.stage import Reading
-from streams.transport.columns import Integers
 
 PORTION = 100_000
 """Records that go into the joins at once, at most, however much comes in a second."""

@@ -22,6 +22,7 @@ from schemas.records import (
     problem,
 )
 from schemas.timeline import BEGINNING
+from streams.columns import Row
 from streams.join.snapshots import Snapshots
 from streams.judge.core import Judge
 from streams.judge.releases.release import Positions
@@ -37,7 +38,6 @@ from streams.replay.policies import Policies
 from streams.replay.rows import Output
 from streams.replay.sample_board import SampleBoard
 from streams.stage import Record, TopicPartition
-from streams.transport.columns import Row
 
 WORKER = "replay"
 """The worker that acknowledges everything at once, where a recording has no acks."""

@@ -20,13 +20,13 @@ from schemas.errors import HeadgateError
 from schemas.records import Codec, Profile, Release
 from schemas.settings import Settings
 from schemas.topics import EVENTS, Topic
+from streams.columns import Records
 from streams.join.core import SCAN
 from streams.join.events import Events
 from streams.log import Entry, Follower, Layout, layout
 from streams.replay.block import Block, Piece, Single
 from streams.replay.merge import Part, Stream, merge
 from streams.transport import fetch
-from streams.transport.columns import Records
 
 READ = (*EVENTS, topics.SAMPLES, topics.COMMANDS, topics.ACKS)
 """What is read as columns; the control topics besides are read whole, for they are small."""

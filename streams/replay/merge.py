@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.topics import Topic
-from streams.transport.columns import Integers, Records
+from streams.columns import Integers, Records
 
 LAST = 1 << 62
 

@@ -19,6 +19,7 @@ from schemas import topics
 from schemas.errors import HeadgateError
 from schemas.records import DAY, YEAR_2000, YEAR_2300
 from schemas.topics import EVENTS, Topic
+from streams.columns import NULL, Bytes, Integers, Records, Row
 from streams.join.core import SCAN
 from streams.join.events import Events
 from streams.join.murmur import partitions as murmur
@@ -28,7 +29,6 @@ from streams.replay import envelope, scan
 from streams.replay.block import Block, Piece, Single
 from streams.replay.files import Lines
 from streams.replay.stamps import ABSENT, Stamps
-from streams.transport.columns import NULL, Bytes, Integers, Records, Row
 
 BLANK = -3
 """As the topic: a line with nothing in it."""

@@ -7,6 +7,7 @@ brackets and strings: whoever reads it finds out what it holds.
 
 import numpy as np
 
+from streams.columns import Bytes, Integers
 from streams.compiled import compiled, inlined
 from streams.join.grammar import (
     AS_ENCODED,
@@ -27,7 +28,6 @@ from streams.join.grammar import (
 from streams.join.machine import address, byte
 from streams.join.rows import Hashes
 from streams.join.text import hash_at, hash_of
-from streams.transport.columns import Bytes, Integers
 
 TOPIC, VALUE, VALUE_END, KEY, KEY_END, TIMESTAMP, PARTITION, OFFSET = range(8)
 """The columns of a line: the number of its topic, where its value and its key stand, and its numbers."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.records import DAY, YEAR_2000
-from streams.transport.columns import Integers
+from streams.columns import Integers
 
 ABSENT = -1
 """In place of a `ts` that cannot be read."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from aiokafka.consumer import fetcher
 from aiokafka.structs import TopicPartition
 
-from streams.transport.columns import Records
+from streams.columns import Records
 from streams.transport.wire import RecordBatches
 
 RECORDS = 25_000

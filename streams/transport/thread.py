@@ -18,11 +18,11 @@ from faust.types import TP
 
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
+from streams.columns import Records
 from streams.driver import Batch, Survey
 from streams.stage import Assigned, Committed, TopicPartition
 from streams.transport import fetch
 from streams.transport.assignor import CopartitionedAssignor
-from streams.transport.columns import Records
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.record.util import calc_crc32c
 
 from schemas.errors import HeadgateError
+from streams.columns import NULL, Bytes, Integers, Records
 from streams.compiled import compiled
-from streams.transport.columns import NULL, Bytes, Integers, Records
-from streams.transport.varint import varint
+from streams.varint import varint
 
 MAGIC = 2
 HEADER = struct.Struct(">qiibIhiqqqhii")

@@ -17,9 +17,9 @@ from schemas.records import Feedback, Prediction, Request
 from schemas.settings import Settings
 from schemas.topics import Cleanup, Topic
 from streams import app
+from streams.columns import Records
 from streams.log import Output
 from streams.stage import Reading, TopicPartition
-from streams.transport.columns import Records
 from streams.worker import end_with_parent, log_to_stderr
 from tests.bench.passive import Passive
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from schemas import topics
 from schemas.topics import Topic
+from streams.columns import Records
 from streams.stage import Assigned, Committed, Reading, TopicPartition
-from streams.transport.columns import Records
 
 
 class Passive:

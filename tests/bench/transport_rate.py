@@ -21,9 +21,9 @@ from infra.local.stack import LocalStack
 from schemas import topics
 from schemas.settings import Settings
 from streams import app
+from streams.columns import Records
 from streams.log import Output
 from streams.stage import Committed, TopicPartition
-from streams.transport.columns import Records
 from streams.transport.thread import FETCH_WAIT_MS, MAX_FETCH_BYTES, MAX_PARTITION_BYTES
 from tests.bench.contestants import unwatched
 from tests.bench.passive import Passive

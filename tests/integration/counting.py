@@ -18,9 +18,9 @@ from schemas import topics
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams import app
+from streams.columns import Records
 from streams.log import Output
 from streams.stage import Assigned, Committed, Reading, TopicPartition
-from streams.transport.columns import Records
 from streams.worker import log_to_stderr
 
 

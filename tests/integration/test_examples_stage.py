@@ -27,12 +27,12 @@ from schemas.records import ENCODER, ORIGIN, Feedback, PolicyRecord, Prediction,
 from schemas.settings import Examples, Settings
 from schemas.topics import Topic
 from streams import offsets, registry
+from streams.columns import Records, Row
 from streams.examples import ExamplesStage
 from streams.log import Output
 from streams.sampling import fractions
 from streams.stage import Assigned, Reading, TopicPartition
 from streams.storage.examples import Veil
-from streams.transport.columns import Records, Row
 from tests.probing import Answer, ask
 
 SECRET = "of this test alone"

@@ -16,11 +16,11 @@ from schemas import topics
 from schemas.errors import HeadgateError
 from schemas.records import ENCODER, ORIGIN, Codec, Pane, PaneRecord, Progress
 from schemas.settings import Settings
+from streams.columns import Records
 from streams.join.murmur import partitions as murmur
 from streams.join.stage import ROUNDS, JoinStage
 from streams.log import Follower, Output
 from streams.stage import Assigned, Committed, Reading, TopicPartition
-from streams.transport.columns import Records
 from tests.conftest import isolated
 from tests.oracle.log import Raw
 from tests.oracle.panes import newest

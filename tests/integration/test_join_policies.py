@@ -15,10 +15,10 @@ from schemas import topics
 from schemas.errors import HeadgateError
 from schemas.records import Codec, Pane, PaneRecord
 from schemas.settings import Settings
+from streams.columns import Records
 from streams.join.stage import STALE, JoinStage
 from streams.log import Follower, Output
 from streams.stage import Assigned, Reading, TopicPartition
-from streams.transport.columns import Records
 from tests.oracle.log import Raw
 
 PLACES = [TopicPartition(topic.name, 0) for topic in topics.EVENTS]

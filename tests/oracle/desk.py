@@ -12,12 +12,12 @@ from schemas.policies import Policy
 from schemas.records import Pane, Profile
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
+from streams.columns import Records
 from streams.join.arrivals import Lost
 from streams.join.control import Control
 from streams.join.core import Join
 from streams.join.ledger import Safe
 from streams.join.references import References
-from streams.transport.columns import Records
 from tests.oracle.lives import END
 from tests.oracle.log import Raw
 from tests.oracle.panes import Measured, measure

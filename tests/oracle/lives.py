@@ -12,11 +12,11 @@ from typing import Literal
 from schemas.records import Pane
 from schemas.timeline import BEGINNING, Timeline
 from schemas.topics import EVENTS, Topic
+from streams.columns import Records
 from streams.join.control import Control
 from streams.join.core import Join
 from streams.join.ledger import Safe
 from streams.join.references import References
-from streams.transport.columns import Records
 from tests.oracle.log import Logs, Raw
 
 END = 1 << 60

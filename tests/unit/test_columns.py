@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.transport.columns import NULL, Records, Row
-from streams.transport.varint import encoded, varint
+from streams.columns import NULL, Records, Row
+from streams.varint import encoded, varint
 
 SOME = [
     Row(3, 1_000, b"k", b"value", [("name", b"x"), ("größe", None)]),

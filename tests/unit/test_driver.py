@@ -8,9 +8,9 @@ import pytest
 
 from schemas import topics
 from schemas.topics import Topic
+from streams.columns import Records, Row
 from streams.driver import Batch, Driver, LostRecordsError, Survey
 from streams.stage import Assigned, Committed, Reading, TopicPartition
-from streams.transport.columns import Records, Row
 
 P0, P1 = TopicPartition("inference.requests", 0), TopicPartition("inference.requests", 1)
 

@@ -11,11 +11,11 @@ from schemas import policies
 from schemas.errors import HeadgateError
 from schemas.records import ENCODER, PolicyRecord, Prediction, Request
 from schemas.settings import Examples, Settings, load
+from streams.columns import Records, Row
 from streams.examples import ExamplesStage, Wanted
 from streams.log import Entry
 from streams.sampling import fractions
 from streams.storage.examples import DIGITS, Veil
-from streams.transport.columns import Records, Row
 
 TS = 1_700_000_000_000
 NOWHERE = Path("no-such-headgate.toml")

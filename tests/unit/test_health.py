@@ -13,14 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra.local import ports
 from schemas import topics
 from schemas.topics import Topic
+from streams.columns import Records
 from streams.driver import Batch, Driver
 from streams.exposition import Exposition
 from streams.health import Checkup, Health, Report, Standing
 from streams.probes import serve
+from streams.record import Record
 from streams.stage import Assigned, Committed, Reading, TopicPartition
-from streams.transport.columns import Records
 from streams.transport.liveness import Vitals
-from streams.transport.record import Record
 
 PLACE = TopicPartition("inference.requests", 3)
 WELL = Report(

@@ -4,7 +4,7 @@ import json
 
 from schemas.records import ENCODER
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
-from streams.transport.columns import Records
+from streams.columns import Records
 from tests.oracle.desk import NOON, Desk
 from tests.oracle.log import Raw
 

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, Topic
-from streams.transport.columns import Records
+from streams.columns import Records
 from tests.bench import workload
 from tests.oracle.desk import NOON, PANE, SECOND, Desk
 from tests.oracle.log import Raw

@@ -10,12 +10,12 @@ import pytest
 from schemas import topics
 from schemas.records import ENCODER
 from schemas.topics import Topic
+from streams.columns import Records, Row
 from streams.join.grammar import END, MEMBERS, NUMBER, STRING, next_member
 from streams.join.murmur import partitions
 from streams.join.numbers import number
 from streams.join.scan import scan_feedback, scan_predictions, scan_requests
 from streams.join.text import hash_of, mix, text, text_hash
-from streams.transport.columns import Records, Row
 from tests.oracle.log import partition_of
 from tests.scanning import NOON, SCANS, array, batch, check
 

@@ -1,8 +1,8 @@
 """Several topic partitions as one stream of records, in the order of Kafka's timestamps."""
 
 from schemas.topics import FEEDBACK, REQUESTS
+from streams.columns import Records, Row
 from streams.replay.merge import Stream, merge
-from streams.transport.columns import Records, Row
 
 
 def records(*timestamps: int, first: int = 0) -> Records:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import HeadgateError
-from streams.transport.columns import Row
+from streams.columns import Row
 from streams.transport.wire import RecordBatches
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.transport.record import Record
-from streams.transport.varint import encoded, varint
+from streams.record import Record
+from streams.varint import encoded, varint
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Integers: TypeAlias = NDArray[np.int64]

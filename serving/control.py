@@ -22,6 +22,7 @@ from schemas.timeline import Timeline
 from serving import devices, runtime
 from serving.engine import Clock, State
 from serving.outage import Outage
+from serving.pace import Pace, restless
 from serving.releases import Releases, Standing, Word
 from serving.repository import Repository
 from serving.runtime import Runtime
@@ -191,7 +192,8 @@ class Control(threading.Thread):
             _give_way()
         package = self._repository.open(model, version)
         with self._guard(model, version):
-            loaded = runtime.load(package, self._execution, self._sums)
+            rest = Pace(package.onnx).rest if self._releases.serving else restless
+            loaded = runtime.load(package, self._execution, self._sums, rest)
         if package.profile is not None and (model, version) not in self._profiles_sent:
             self._profiles_sent.add((model, version))
             self._voice.publish(topics.PROFILES, f"{model}/{version}", ENCODER.encode(package.profile))

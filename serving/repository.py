@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from schemas.errors import HeadgateError
 from schemas.records import Profile
+from serving.pace import PIECE, Rest, restless
 
 Dtype = Literal[
     "float16", "float32", "float64",
@@ -152,10 +153,14 @@ class Repository:
         return Package(model, version, folder, manifest, _profile(folder / "profile.json", model, version))
 
 
-def checksum(file: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal digits."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def checksum(file: Path, rest: Rest = restless) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits; `rest` is called between pieces."""
+    found, piece = hashlib.sha256(), bytearray(PIECE)
+    with file.open("rb", buffering=0) as opened:
+        while count := opened.readinto(piece):
+            found.update(memoryview(piece)[:count])
+            rest()
+    return found.hexdigest()
 
 
 def _folders(root: Path) -> list[str]:

@@ -20,6 +20,7 @@ from schemas.errors import HeadgateError
 from serving import signature, weights
 from serving.devices import CPU, CUDA, TENSORRT, Device, Execution, Provider, engines_of
 from serving.devices import providers as provider_chain
+from serving.pace import Rest, restless
 from serving.repository import Manifest, Package
 from serving.signature import Tensor
 from serving.sums import Sums, identity
@@ -137,11 +138,12 @@ class BucketLane:
 
 class Runtime:
     """A loaded version. `score` takes the rows of any number of requests: rows must not influence each
-    other. `lanes`: the sessions between which rows are divided."""
+    other. `lanes`: the sessions between which rows are divided; `tables`: memory that is theirs."""
 
-    def __init__(self, package: Package, lanes: Sequence[Lane]) -> None:
+    def __init__(self, package: Package, lanes: Sequence[Lane], tables: object = None) -> None:
         self.package = package
         self._lanes = lanes
+        self._tables = tables
         # A thread a lane: of one lane nothing runs at the same time.
         self._helpers = [ThreadPoolExecutor(1, "lane") for _ in lanes] if len(lanes) > 1 else []
 
@@ -194,9 +196,10 @@ class Runtime:
             )
         return output.reshape(rows)
 
-    def warm_up(self, sizes: Sequence[int] = WARM_ROWS) -> None:
+    def warm_up(self, sizes: Sequence[int] = WARM_ROWS, rest: Rest = restless) -> None:
         """Runs zeros in batches of `sizes` rows, on every lane."""
         for rows in sizes:
+            rest()
             zeros = {
                 name: np.zeros((rows, *tensor.row), tensor.dtype)
                 for name, tensor in self.manifest.inputs.items()
@@ -207,23 +210,32 @@ class Runtime:
 
 def tensors(onnx: Path) -> tuple[list[Tensor], list[Tensor]]:
     """The inputs and outputs that an ONNX file declares. Raises `HeadgateError` where it is none."""
-    return _declared(_session(onnx, [(CPU, {})], threads=1))
+    return _declared(Source(onnx, Device("cpu")).session([(CPU, {})], threads=1))
 
+
+FOLDER = "session.model_external_initializers_file_folder_path"
+"""Option of a session: where weights are that its graph calls external. Of those that it is given it only
+looks whether they could be there."""
 
 DEFAULT = Execution()
 """One thread of the CPU."""
 
 
-def load(package: Package, how: Execution = DEFAULT, sums: Sums | None = None) -> Runtime:
-    """Loads a version, checks it against its manifest and warms it up. `sums` may know its file's already.
+def load(
+    package: Package, how: Execution = DEFAULT, sums: Sums | None = None, rest: Rest = restless
+) -> Runtime:
+    """Loads a version, checks it against its manifest and warms it up. `sums` may know its file's already;
+    `rest` is called between parts of the work.
 
     Raises `HeadgateError` where the file is not the one that the manifest's checksum speaks of, is no ONNX
     model, does not agree with the manifest, changes meanwhile, or fails on rows of zeros.
     """
     sums = sums or Sums()
     before = identity(package.onnx)
-    sums.check(package)
-    runtime = Runtime(package, [_lane(package, device, how, sums) for device in how.devices])
+    sums.check(package, rest)
+    source = Source(package.onnx, how.devices[0], rest)
+    lanes = [_lane(package, source, device, how, sums) for device in how.devices]
+    runtime = Runtime(package, lanes, source.tables)
     after = identity(package.onnx)
     if (after.size, after.written) != (before.size, before.written):  # which of the two is in memory?
         raise HeadgateError(
@@ -231,16 +243,16 @@ def load(package: Package, how: Execution = DEFAULT, sums: Sums | None = None) -
             "it is loaded again as it is now"
         )
     try:
-        runtime.warm_up(_warm_sizes(how.devices[0]))
+        runtime.warm_up(_warm_sizes(how.devices[0]), rest)
     except Exception as error:
         raise HeadgateError(f"{package.onnx}: fails on rows of zeros: {_one_line(error)}") from error
     return runtime
 
 
-def _lane(package: Package, device: Device, how: Execution, sums: Sums) -> Lane:
+def _lane(package: Package, source: "Source", device: Device, how: Execution, sums: Sums) -> Lane:
     if device.provider not in available():
         raise _unusable(package, device, available())
-    session = _session(package.onnx, _chain(package, device, how, sums), how.threads)
+    session = source.session(_chain(package, device, how, sums), how.threads)
     if device.provider not in session.get_providers():
         raise _unusable(package, device, session.get_providers())
     inputs, outputs = _declared(session)
@@ -277,27 +289,45 @@ def _warm_sizes(device: Device) -> Sequence[int]:
     return (smallest, largest, *between)
 
 
-def _session(onnx: Path, chain: Sequence[Provider], threads: int) -> ort.InferenceSession:
-    if len(chain) > 1:
-        ort.preload_dlls()  # of CUDA and cuDNN, where they came with pip
-    else:
-        with contextlib.suppress(Exception):  # what is wrong with a file is better said of the whole
-            parts = weights.taken_apart(onnx)
-            if parts is not None:
-                return _assembled(parts, chain, threads)
-    try:
-        return ort.InferenceSession(onnx, _options(threads), providers=list(chain), enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
-        raise HeadgateError(f"{onnx}: {_one_line(error)}; expected an ONNX model") from error
+class Source:
+    """An ONNX file from which sessions for a `device` are made. Those of the CPU have its `tables` in common,
+    and must not outlive them. `rest` is called between pieces of reading."""
 
+    def __init__(self, onnx: Path, device: Device, rest: Rest = restless) -> None:
+        self._onnx = onnx
+        self._graph: bytes | None = None
+        self.tables: dict[str, ort.OrtValue] = {}
+        self._others: dict[str, ort.OrtValue] = {}
+        if device.kind == "cpu":
+            with contextlib.suppress(OSError, EOFError):  # what is wrong is better said of the whole
+                self._take_apart(rest)
 
-def _assembled(parts: weights.Parts, chain: Sequence[Provider], threads: int) -> ort.InferenceSession:
-    """A session of its own: ONNX Runtime copies weights that are added to its options (C API,
-    `AddExternalInitializers`: "the data will be copied into the graph"; the buffers may go then)."""
-    options = _options(threads)
-    values = [ort.OrtValue.ortvalue_from_numpy(value) for value in parts.weights.values()]
-    options.add_external_initializers(list(parts.weights), values)
-    return ort.InferenceSession(parts.graph, options, providers=list(chain), enable_fallback=0)
+    def session(self, chain: Sequence[Provider], threads: int) -> ort.InferenceSession:
+        """One more. Raises `HeadgateError` where the file is no ONNX model."""
+        if len(chain) > 1:
+            ort.preload_dlls()  # of CUDA and cuDNN, where they came with pip
+        if self._graph is not None:
+            options = _options(threads)
+            for name, value in self.tables.items():
+                options.add_initializer(name, value)
+            options.add_external_initializers(list(self._others), list(self._others.values()))
+            options.add_session_config_entry(FOLDER, str(self._onnx.resolve().parent))
+            with contextlib.suppress(Exception):
+                return ort.InferenceSession(self._graph, options, providers=list(chain), enable_fallback=0)
+        model, options = str(self._onnx), _options(threads)
+        try:
+            return ort.InferenceSession(model, options, providers=list(chain), enable_fallback=0)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+            raise HeadgateError(f"{self._onnx}: {_one_line(error)}; expected an ONNX model") from error
+
+    def _take_apart(self, rest: Rest) -> None:
+        parts = weights.taken_apart(self._onnx)
+        if parts is None:
+            return
+        for name, value in weights.read(self._onnx, parts.places, rest).items():
+            part = self.tables if parts.places[name].is_table else self._others
+            part[name] = ort.OrtValue.ortvalue_from_numpy(value)
+        self._graph = parts.graph
 
 
 def _options(threads: int) -> ort.SessionOptions:

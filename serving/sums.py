@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from schemas.errors import HeadgateError
+from serving.pace import Pace, Rest, restless
 from serving.repository import Package, Repository, checksum, line_of
 
 SETTLED = 2.0
@@ -52,17 +53,17 @@ def identity(file: Path) -> Identity:
 
 class Sums:
     """SHA-256 of files, remembered by identity. Safe from several threads. `clock` is the wall's, in seconds;
-    `take` sums a file."""
+    `take` sums a file, and rests between pieces."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.time, take: Callable[[Path], str] = checksum
+        self, clock: Callable[[], float] = time.time, take: Callable[[Path, Rest], str] = checksum
     ) -> None:
         self._clock = clock
         self._take = take
         self._known: dict[Identity, str] = {}
         self._lock = threading.Lock()
 
-    def of(self, file: Path) -> str:
+    def of(self, file: Path, rest: Rest = restless) -> str:
         """The sum of a file as it is, in hexadecimal digits. Raises `OSError` where there is none."""
         before = identity(file)
         with self._lock:
@@ -70,7 +71,7 @@ class Sums:
         if known is not None:
             return known
         has_settled = self.settles_in(file) <= 0
-        found = self._take(file)
+        found = self._take(file, rest)
         if has_settled and identity(file) == before:
             with self._lock:
                 self._known[before] = found
@@ -83,12 +84,12 @@ class Sums:
         found = identity(file)
         return max(found.written, found.changed) / 1e9 + SETTLED - self._clock()
 
-    def check(self, package: Package) -> None:
+    def check(self, package: Package, rest: Rest = restless) -> None:
         """Raises `HeadgateError` where `model.onnx` is not what the manifest's `sha256` speaks of."""
         expected = package.manifest.model.sha256
         if expected is None:
             return
-        found = self.of(package.onnx)
+        found = self.of(package.onnx, rest)
         if found != expected.lower():
             line = line_of(package.toml.read_text(encoding="utf-8"), ["model", "sha256"])
             raise HeadgateError(
@@ -140,7 +141,7 @@ class Ahead(threading.Thread):
             package = self._repository.open(model, version)
             if self._sums.settles_in(package.onnx) > 0:
                 return False
-            self._sums.check(package)
+            self._sums.check(package, Pace(package.onnx).rest)
         except (HeadgateError, OSError):
             return False
         return True

@@ -85,7 +85,8 @@ def swaps(world: World, net: Net, reached: float, count: int) -> Swaps:
 
     answers = _under_load(world, net, LOAD * reached, script)
     inside = [a for a in answers if any(_meets(a, window, 0) for window in windows)]
-    outside = [a for a in answers if not any(_meets(a, window, APART) for window in windows)]
+    begun = windows[0].written  # before, the worker may still be joining its group
+    outside = [a for a in answers if a.asked > begun and not any(_meets(a, w, APART) for w in windows)]
     steady, during = ([a.prediction.latency_ms for a in part] for part in (outside, inside))
     return Swaps(
         net.title,

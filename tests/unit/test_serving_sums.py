@@ -10,6 +10,7 @@ import pytest
 
 from schemas.errors import HeadgateError
 from serving import runtime
+from serving.pace import Rest
 from serving.repository import Package, Repository, checksum
 from serving.sums import FEW, SETTLED, Ahead, Sums
 from tests import serving_models as models
@@ -24,8 +25,8 @@ class Taken:
         self.files: SimpleQueue[Path] = SimpleQueue()
         self._then = then
 
-    def __call__(self, file: Path) -> str:
-        found = checksum(file)
+    def __call__(self, file: Path, rest: Rest) -> str:
+        found = checksum(file, rest)
         self._then(file)
         self.files.put(file)
         return found

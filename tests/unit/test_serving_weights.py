@@ -1,5 +1,6 @@
 """ONNX files taken apart: the oracle is the `onnx` package, which reads and writes them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from serving import runtime, weights
+from serving import publishing, runtime, weights
+from serving.devices import Device, Execution
+from serving.pace import PIECE
 from serving.repository import Repository
 from tests import serving_models as models
 
@@ -57,13 +60,42 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "bool"])
-def test_large_weights_are_the_files_own(tmp_path: Path, kind: str) -> None:
+def test_large_weights_are_read_from_their_places(tmp_path: Path, kind: str) -> None:
     table = large(kind)
-    parts = weights.taken_apart(saved(tmp_path, model(numpy_helper.from_array(table, "table"))))
+    file = saved(tmp_path, model(numpy_helper.from_array(table, "table")))
+    parts = weights.taken_apart(file)
     assert parts is not None
-    found = parts.weights["table"]
+    found = weights.read(file, parts.places)["table"]
     assert found.dtype == table.dtype
     assert np.array_equal(found, table)
+
+
+def test_reading_rests_between_pieces(tmp_path: Path) -> None:
+    table = large("float32")
+    file = saved(tmp_path, model(numpy_helper.from_array(table, "table")))
+    parts = weights.taken_apart(file)
+    assert parts is not None
+    rests: list[None] = []
+    weights.read(file, parts.places, lambda: rests.append(None))
+    assert len(rests) == -(-table.nbytes // PIECE)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    file = saved(tmp_path, model(numpy_helper.from_array(large("float64"), "table")))
+    parts = weights.taken_apart(file)
+    assert parts is not None
+    with pytest.raises(EOFError, match="found its end within the weight table"):
+        weights.read(file, parts.places, lambda: os.truncate(file, PIECE))
+
+
+def test_a_table_is_what_rows_are_looked_up_in_and_nothing_else(tmp_path: Path) -> None:
+    made = model(*(numpy_helper.from_array(large("float32"), name) for name in ("table", "both", "other")))
+    made.graph.node[2].op_type = "GatherElements"
+    made.graph.node.append(helper.make_node("Identity", ["both"], ["copy"]))
+    parts = weights.taken_apart(saved(tmp_path, made))
+    assert parts is not None
+    tables = {name: place.is_table for name, place in parts.places.items()}
+    assert tables == {"table": True, "both": False, "other": False}
 
 
 def test_what_is_left_is_the_model_with_the_large_weights_elsewhere(tmp_path: Path) -> None:
@@ -78,28 +110,37 @@ def test_what_is_left_is_the_model_with_the_large_weights_elsewhere(tmp_path: Pa
     assert len(parts.graph) < 10_000
     for tensor, before in zip(left.graph.initializer, made.graph.initializer, strict=True):
         assert (tensor.name, tensor.data_type, tensor.dims) == (before.name, before.data_type, before.dims)
-        if tensor.name in parts.weights:
+        if tensor.name in parts.places:
             assert tensor.data_location == TensorProto.EXTERNAL
             tensor.CopyFrom(before)
     assert left == made
 
 
-def test_a_session_of_the_parts_answers_as_one_of_the_whole(tmp_path: Path) -> None:
-    made = model(
-        numpy_helper.from_array(large("float32"), "table"),
-        numpy_helper.from_array(np.arange(8.0).reshape(4, 2), "small"),
-    )
-    file = saved(tmp_path, made)
-    asked = {"item": np.array([3, 0, 1])}
-    expected = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(None, asked)
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_a_model_of_parts_scores_as_the_whole(tmp_path: Path, sessions: int) -> None:
+    """Both kinds of weight: rows are looked up in a table, and multiplied with a matrix."""
+    rng = np.random.default_rng(0)
+    table, matrix = rng.random((800, 700), np.float32), rng.random((700, 600), np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "item"], ["row"]),
+        helper.make_node("MatMul", ["row", "matrix"], ["product"]),
+        helper.make_node("ReduceMax", ["product"], ["score"], axes=[-1], keepdims=0),
+    ]
+    tensors = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(matrix, "matrix")]
+    item = helper.make_tensor_value_info("item", TensorProto.INT64, ["n", 1])
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n", 1])
+    graph = helper.make_graph(nodes, "both", [item], [score], tensors)
+    file = tmp_path / "both.onnx"
+    (tmp_path / "models").mkdir()
+    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file)
     parts = weights.taken_apart(file)
     assert parts is not None
-    options = ort.SessionOptions()
-    values = [ort.OrtValue.ortvalue_from_numpy(value) for value in parts.weights.values()]
-    options.add_external_initializers(list(parts.weights), values)
-    session = ort.InferenceSession(parts.graph, options, providers=["CPUExecutionProvider"])
-    for found, wanted in zip(session.run(None, asked), expected, strict=True):
-        assert np.array_equal(found, wanted)
+    assert {name: place.is_table for name, place in parts.places.items()} == {"table": True, "matrix": False}
+    package = publishing.add(Repository(tmp_path / "models"), file, "both", "v1")
+    loaded = runtime.load(package, Execution((Device("cpu"),) * sessions))
+    asked = {"item": rng.integers(0, len(table), (200, 1))}
+    (whole,) = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(None, asked)
+    assert np.array_equal(loaded.score(asked), whole.reshape(-1))
 
 
 def test_a_version_in_memory_does_not_need_its_file_any_more(tmp_path: Path) -> None:
@@ -149,7 +190,7 @@ def test_damaged_files_are_left_whole_or_keep_their_weights_within_the_file(tmp_
         damaged[place] ^= int(rng.integers(1, 256))
         file.write_bytes(damaged)
         parts = weights.taken_apart(file)
-        assert parts is None or all(value.nbytes < len(content) for value in parts.weights.values())
+        assert parts is None or weights.read(file, parts.places)
     for end in (weights.LARGE, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:end])
         assert weights.taken_apart(file) is None

@@ -192,7 +192,8 @@ class Control(threading.Thread):
             _give_way()
         package = self._repository.open(model, version)
         with self._guard(model, version):
-            rest = Pace(package.onnx).rest if self._releases.serving else restless
+            # until all is ready for the first time nothing serves beside it
+            rest = Pace(package.onnx).rest if self.ready.is_set() else restless
             loaded = runtime.load(package, self._execution, self._sums, rest)
         if package.profile is not None and (model, version) not in self._profiles_sent:
             self._profiles_sent.add((model, version))

@@ -162,11 +162,6 @@ class Releases:
         found = ((name, self._models.get(name)) for name in served)
         return {name: _standing(model) if model else Standing(0, []) for name, model in found}
 
-    @property
-    def serving(self) -> bool:
-        """Whether any model is answered; may be asked by any thread."""
-        return any(isinstance(model.state, Serving) for model in list(self._models.values()))
-
     def limits(self) -> tuple[int, float]:
         """How many requests to collect, and how many ms to wait for them: the largest batch and the shortest
         wait of all in force."""

@@ -1,5 +1,6 @@
 """What a process and its children use, seen from outside; and when a broker began to hand out records."""
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,11 @@ def usage(process: psutil.Process) -> Usage:
         except psutil.NoSuchProcess:
             continue
     return Usage(cpu, memory / MIB)
+
+
+def python(module: str, *arguments: str) -> psutil.Popen:
+    """Starts a module of ours; who calls waits for it."""
+    return psutil.Popen([sys.executable, "-S", "-m", module, *arguments])
 
 
 def alive(process: psutil.Process) -> bool:

@@ -12,8 +12,10 @@ from tests.bench.serving_nets import Net
 from tests.bench.serving_rates import LOAD
 from tests.bench.serving_world import World
 
-REST = 2.0
-"""Seconds from one swap to the next."""
+REST = 1.0
+"""Seconds from one swap to the next, twice: between them memory is made ready, if it is."""
+SPARE = 300
+"""MiB of it: a version, and what is read and made with it."""
 APART = 500
 """Milliseconds that a request must be away from swaps to count as undisturbed."""
 SERVED, RETURNED = 0.4, 0.3
@@ -33,10 +35,12 @@ class Window(NamedTuple):
 
 
 class Swaps(NamedTuple):
-    """Versions loaded and swapped at `rate` requests a second: requests, those whose answer is not `ok`, the
-    p99 latency (ms) away from swaps and during them, and how long a swap takes (ms, median)."""
+    """Versions loaded and swapped at `rate` requests a second: whether memory was made ready for them;
+    requests, those whose answer is not `ok`, the p99 latency (ms) away from swaps and during them, and how
+    long a swap takes (ms, median)."""
 
     net: str
+    at_hand: bool
     rate: float
     swaps: int
     requests: int
@@ -74,13 +78,18 @@ class Memory(NamedTuple):
         return self.late / self.early - 1
 
 
-def swaps(world: World, net: Net, reached: float, count: int) -> Swaps:
-    """`count` swaps, each to a version that has to be loaded."""
+def swaps(world: World, net: Net, reached: float, count: int, at_hand: bool) -> Swaps:
+    """`count` swaps, each to a version that has to be loaded; `at_hand`: where the machine has memory for
+    it, and need not get it from a host (`spare_memory.py`)."""
     windows: list[Window] = []
 
     def script() -> Iterator[float]:
         for number in range(1, count + 1):
             yield REST
+            ready = processes.python("tests.bench.spare_memory", str(SPARE)) if at_hand else None
+            yield REST
+            if ready is not None:
+                ready.wait()
             yield from _change(world, net, windows, net.versions[number % len(net.versions)])
 
     answers = _under_load(world, net, LOAD * reached, script)
@@ -90,6 +99,7 @@ def swaps(world: World, net: Net, reached: float, count: int) -> Swaps:
     steady, during = ([a.prediction.latency_ms for a in part] for part in (outside, inside))
     return Swaps(
         net.title,
+        at_hand,
         LOAD * reached,
         count,
         len(answers),

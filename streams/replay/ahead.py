@@ -1,12 +1,15 @@
-"""Work that is done ahead, in a thread beside whoever uses it."""
+"""Work that is done ahead, in a thread beside whoever uses it, and side by side in several."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 from threading import Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 DEPTH = 2
 """So many items wait at most."""
@@ -54,3 +57,14 @@ def ahead(items: Iterator[Item]) -> Iterator[Item]:
                 raise item.error
             return
         yield item
+
+
+class Team:
+    """As many threads as there are processors, that share work."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+
+    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """What each item comes to, in their order; where there is one alone, without a thread."""
+        return list(self._pool.map(work, items) if len(items) > 1 else map(work, items))

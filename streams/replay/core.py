@@ -4,6 +4,7 @@ Pure: no Kafka, no clock, no I/O. The same records in the same order give the sa
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from streams.replay.ahead import ahead
 from streams.replay.block import Block
@@ -39,4 +40,4 @@ class Replay:
         """Takes all blocks, the joins in a thread that is a little ahead of the judge; answers what comes of
         each step, to be gone through before the next.
         """
-        return map(self._judging.take, ahead(self._joining.steps(blocks)))
+        return map(self._judging.take, chain.from_iterable(ahead(self._joining.steps(blocks))))

@@ -5,10 +5,11 @@ Pure: no Kafka, no clock, no I/O. What is fed is what the stage is fed (`streams
 snapshots and how far they are. The records between two looks go in topic by topic, in portions that do not
 depend on the blocks in which they come.
 
-Nothing comes back from the judge (`judging.py`), so the joins may be ahead of it, in another thread.
+Source partitions know nothing of each other, so each does all that is due of a block by itself, in a thread
+beside the others. Nothing comes back from the judge (`judging.py`), so all may be ahead of it.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from streams.join.passage import Passage
 from streams.join.references import References
 from streams.join.snapshots import Snapshots
 from streams.join.source import Source
+from streams.replay.ahead import Team
 from streams.replay.block import Block, Piece, Single
 from streams.replay.clockwork import LOOK, looks
 from streams.replay.known import Known
@@ -50,11 +52,17 @@ from streams.stage import Reading
 PORTION = 100_000
 """Records that go into the joins at once, at most, however much comes in a second."""
 
+ROUNDS = 64
+"""Looks that the joins are ahead of what is said of them, at most: until then it is in memory."""
+
 END = 1 << 60
 """A time that is past everything."""
 
 ANYWHERE = (1 << 31) - 1
 """The number of partitions where it is not known: records then stand where they are."""
+
+CONTROL = (topics.POLICIES, topics.PROFILES)
+"""What all joins heed."""
 
 STARTS = {topic: Safe(0, BEGINNING) for topic in EVENTS}
 
@@ -95,7 +103,6 @@ class Inlet:
 
     def __init__(self, piece: Piece, stops: list[int]) -> None:
         self.piece = piece
-        self.place = piece.partition, EVENTS.index(piece.topic)
         self.bounds: list[int] = np.searchsorted(piece.ranks, stops).tolist()
         self.intake: Intake | None = None
 
@@ -109,11 +116,35 @@ class Slice(NamedTuple):
 
 @dataclass
 class Portion:
-    """What has come since the joins were last fed."""
+    """What has come since the joins were last fed; `slices` by source partition."""
 
-    slices: list[Slice] = field(default_factory=list)
+    slices: dict[int, list[Slice]] = field(default_factory=lambda: defaultdict(list))
     singles: list[Single] = field(default_factory=list)
     count: int = 0
+
+
+class Feed(NamedTuple):
+    """The joins are due to take in a portion, up to event time `hand` (ms)."""
+
+    portion: Portion
+    hand: int
+
+
+class Round(NamedTuple):
+    """They are due to pass time up to `now` (ms) and to tell their snapshots, with this number. `sources`:
+    which there are by then, in order.
+    """
+
+    now: int
+    number: int
+    sources: list[int]
+
+
+class Said(NamedTuple):
+    """What one join says in a round."""
+
+    snapshots: Snapshots
+    progress: Progress
 
 
 class Joining:
@@ -131,6 +162,8 @@ class Joining:
         for number in range(known.count or 0):
             self._source(number)
         self._portion = Portion()
+        self._due: list[Feed | Round] = []
+        self._team = Team()
         self._round = 0
         self.hand = BEGINNING
         """The event time that is reached (ms)."""
@@ -141,13 +174,13 @@ class Joining:
         self._samples: Codec[Sample] = Codec(Sample)
         self._profiles: Codec[Profile] = Codec(Profile)
 
-    def steps(self, blocks: Iterable[Block]) -> Iterator[Step]:
-        """What comes of all blocks, to the end."""
+    def steps(self, blocks: Iterable[Block]) -> Iterator[list[Step]]:
+        """What comes of all blocks, to the end, as many steps at a time as are done together."""
         for block in blocks:
             yield from self.feed(block)
         yield from self.close()
 
-    def feed(self, block: Block) -> Iterator[Step]:
+    def feed(self, block: Block) -> Iterator[list[Step]]:
         """Takes the next records."""
         running = np.maximum.accumulate(np.maximum(self._instants(block), self.hand))
         seconds = running // LOOK
@@ -164,22 +197,25 @@ class Joining:
                 self._portion.count += stop - start
                 self.hand = int(running[stop - 1])
             if stop in looked_at or self._portion.count >= PORTION:
-                yield self._feed()
+                yield from self._feed()
             if stop in looked_at:
                 for look in looks(self.hand, int(running[stop])):
-                    yield self._look(look)
+                    yield from self._look(look)
             start = stop
         self.read += block.size
+        yield self._work()
 
-    def close(self) -> Iterator[Step]:
+    def close(self) -> Iterator[list[Step]]:
         """The input is over: closes all panes; no time passes by that."""
-        yield self._feed()
+        yield from self._feed()
         if self.hand > BEGINNING:
-            yield self._look(self.hand)
-        now = max(self.hand, YEAR_2000)
-        for source in self._in_order():
-            source.join.advance(END)
-        yield End(now, self._told(now))
+            yield from self._look(self.hand)
+        yield self._work()
+        now, self._round = max(self.hand, YEAR_2000), self._round + 1
+        joins = [self._sources[number].join for number in sorted(self._sources)]
+        for join in joins:
+            join.advance(END)
+        yield [End(now, [join.tell(self._round, now) for join in joins])]
 
     def _instants(self, block: Block) -> Integers:
         """Each record's min(`ts`, Kafka timestamp), if it is a good one; shape (block.size,)."""
@@ -217,31 +253,50 @@ class Joining:
         for inlet in inlets:
             until = inlet.bounds[number]
             if until > (inlet.bounds[number - 1] if number else 0):
-                self._portion.slices.append(Slice(inlet, until))
+                self._source(inlet.piece.partition)
+                self._portion.slices[inlet.piece.partition].append(Slice(inlet, until))
 
-    def _feed(self) -> Fed:
-        """Feeds the portion to the joins."""
+    def _feed(self) -> Iterator[list[Step]]:
+        """The portion is due. What is of control in it, holds from then on."""
         portion, self._portion = self._portion, Portion()
-        letters = list[DeadLetter]()
-        for slice_ in sorted(portion.slices, key=lambda each: each.inlet.place):
-            letters += self._join(slice_)
-        for single in portion.singles:
+        self._due.append(Feed(portion, self.hand))
+        heeded = [single for single in portion.singles if single.topic in CONTROL]
+        if heeded:
+            yield self._work()
+        for single in heeded:
             with suppress(ValueError):  # the judge's half has the dead letter
                 if single.topic == topics.POLICIES:
                     self._policy(single)
-                elif single.topic == topics.PROFILES:
+                else:
                     self._references.add(self._profiles.decode(single.record.value))
                     self._control.refresh()
-        return Fed(letters, portion.singles, bool(portion.slices), self.hand)
 
-    def _join(self, slice_: Slice) -> Iterator[DeadLetter]:
-        inlet, piece = slice_.inlet, slice_.inlet.piece
-        join = self._source(piece.partition).join
-        if inlet.intake is None:
-            inlet.intake = join.begin(piece.topic, piece.events, piece.events.scanned)
-        for lost in join.take(inlet.intake, slice_.until):
-            if lost.fault is Fault.UNREADABLE:
-                yield letter("join", piece.topic, piece.partition, lost.record, lost.reason)
+    def _look(self, now: int) -> Iterator[list[Step]]:
+        """A round is due, at event time `now` (ms)."""
+        self._round += 1
+        self._due.append(Round(now, self._round, sorted(self._sources)))
+        if len(self._due) >= ROUNDS:
+            yield self._work()
+
+    def _work(self) -> list[Step]:
+        """Has all joins do what is due."""
+        due, self._due = self._due, []
+        self._begin(due)
+        numbers = sorted(self._sources)
+        done = self._team.map(lambda number: _done(number, self._sources[number], due), numbers)
+        return [_step(task, answers) for task, *answers in zip(due, *done, strict=True)]
+
+    def _begin(self, due: Iterable[Feed | Round]) -> None:
+        """The pieces that begin. All joins share the models that they make known."""
+        for task in due:
+            if isinstance(task, Round):
+                continue
+            for number, slices in sorted(task.portion.slices.items()):
+                slices.sort(key=lambda each: EVENTS.index(each.inlet.piece.topic))
+                for inlet, _ in slices:
+                    if inlet.intake is None:
+                        topic, events = inlet.piece.topic, inlet.piece.events
+                        inlet.intake = self._sources[number].join.begin(topic, events, events.scanned)
 
     def _source(self, number: int) -> Source:
         source = self._sources.get(number)
@@ -250,9 +305,6 @@ class Joining:
             passage = Passage(dict.fromkeys(EVENTS, True), self._known.settling)
             source = self._sources[number] = Source(join, passage)
         return source
-
-    def _in_order(self) -> list[Source]:
-        return [self._sources[number] for number in sorted(self._sources)]
 
     def _policy(self, single: Single) -> None:
         """Puts a policy in force. Raises `HeadgateError` where it comes after events that it holds for."""
@@ -268,21 +320,45 @@ class Joining:
             )
         self._control.refresh()
 
-    def _look(self, now: int) -> Look:
-        """What the stage's tick does, at event time `now` (ms)."""
-        readings, sources = _read_to_the_end(now), self._in_order()
-        for source in sources:
-            source.pass_time(readings, now)
-        told = self._told(now)
-        progress = [
-            source.progress(readings, place, len(sources), self._round, whole=True)
-            for place, source in enumerate(sources)
-        ]  # where nothing ever came, they are as far as the others
-        return Look(now, told, progress)
 
-    def _told(self, now: int) -> list[Snapshots]:
-        self._round += 1
-        return [source.join.tell(self._round, now) for source in self._in_order()]
+def _done(number: int, source: Source, due: Iterable[Feed | Round]) -> list[list[DeadLetter] | Said | None]:
+    """What a source partition says to all that is due; None where it is not there yet."""
+    return [
+        list(_taken(source, task.portion.slices.get(number, ())))
+        if isinstance(task, Feed)
+        else _said(source, task)
+        if number in task.sources
+        else None
+        for task in due
+    ]
+
+
+def _step(task: Feed | Round, answers: Sequence[list[DeadLetter] | Said | None]) -> Step:
+    """What all source partitions together say to what was due."""
+    if isinstance(task, Feed):
+        letters = [letter for answer in answers if isinstance(answer, list) for letter in answer]
+        return Fed(letters, task.portion.singles, bool(task.portion.slices), task.hand)
+    said = [answer for answer in answers if isinstance(answer, Said)]
+    return Look(task.now, [each.snapshots for each in said], [each.progress for each in said])
+
+
+def _taken(source: Source, slices: Iterable[Slice]) -> Iterator[DeadLetter]:
+    """Feeds a join; answers the dead letters."""
+    for inlet, until in slices:
+        assert inlet.intake is not None, "it has begun"
+        for lost in source.join.take(inlet.intake, until):
+            if lost.fault is Fault.UNREADABLE:
+                yield letter("join", inlet.piece.topic, inlet.piece.partition, lost.record, lost.reason)
+
+
+def _said(source: Source, round_: Round) -> Said:
+    """What the stage's tick does."""
+    readings = _read_to_the_end(round_.now)
+    source.pass_time(readings, round_.now)
+    snapshots = source.join.tell(round_.number, round_.now)
+    place, count = round_.sources.index(source.join.partition), len(round_.sources)
+    # Where nothing ever came, it is as far as the others.
+    return Said(snapshots, source.progress(readings, place, count, round_.number, whole=True))
 
 
 def _stops(cuts: Sequence[int], size: int, waiting: int) -> list[int]:

@@ -135,7 +135,6 @@ class Log:
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._ends: dict[KafkaPartition, int] = {}
         self._streams: dict[KafkaPartition, Stream] = {}
-        self._silent = 0
         self._beside = _streams_of([*_releases(found.releases, span), *found.policies], span)
 
     def blocks(self) -> Iterator[Block]:
@@ -144,14 +143,12 @@ class Log:
             self._ask(self._open())
             order = sorted(self._streams.values(), key=lambda each: (READ.index(each.topic), each.partition))
             streams = [*self._beside, *order]
-            while True:
-                parts = merge(streams)
-                if parts:
+            while not all(stream.done for stream in streams):
+                self._ask(self._read())
+                if parts := merge(streams):
                     yield _block(parts)
-                elif all(stream.done for stream in streams):
-                    return
-                else:
-                    self._ask(self._read())
+            if parts := merge(streams):  # of control topics alone
+                yield _block(parts)
         except KafkaError as error:
             raise HeadgateError(
                 f"Kafka at {self._settings.kafka.brokers}: {error}; `headgate check` says more"
@@ -175,10 +172,11 @@ class Log:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            max_partition_fetch_bytes=4 << 20,
-            fetch_max_bytes=32 << 20,
+            max_partition_fetch_bytes=1 << 20,
+            fetch_max_bytes=8 << 20,
         )
         await consumer.start()
+        fetch.hurry(consumer)
         self._consumer = consumer
         places = {
             KafkaPartition(topic.full_name(self._settings.topics), number): topic
@@ -215,28 +213,31 @@ class Log:
         return {place: ends[place] if at is None else at.offset for place, at in found.items()}
 
     async def _read(self) -> None:
-        """More of those that are wanting, or of the one that all wait for."""
+        """More of each that is wanting, and of the one that all wait for."""
         consumer = self._consumer
         assert consumer is not None, "it has been opened"
         alive = [place for place, stream in self._streams.items() if not stream.done]
-        wanted = [place for place in alive if self._streams[place].wanting]
-        wanted = wanted or [min(alive, key=lambda place: self._streams[place].known)]
-        fetched = await consumer.getmany(*wanted, timeout_ms=PATIENCE, max_records=PIECES)
-        for place, pieces in fetched.items():
-            for records in pieces:
-                self._streams[place].put(_below(records, self._ends[place]))
-        done = [place for place in wanted if await consumer.position(place) >= self._ends[place]]
-        for place in done:
-            self._streams[place].done = True
-            consumer.pause(place)
-        self._silent = 0 if fetched or done else self._silent + 1
-        if self._silent > SILENCE:
-            place = wanted[0]
-            raise HeadgateError(
-                f"{place.topic}/{place.partition}: found no records from offset "
-                f"{await consumer.position(place)} on for {SILENCE} s, expected some up to "
-                f"{self._ends[place]}: is a broker down, or a transaction of a producer left open?"
-            )
+        wanted = {place for place in alive if self._streams[place].wanting}
+        wanted.add(min(alive, key=lambda place: self._streams[place].known))
+        silent = 0
+        while wanted:
+            fetched = await consumer.getmany(*wanted, timeout_ms=PATIENCE, max_records=PIECES)
+            for place, pieces in fetched.items():
+                for records in pieces:
+                    self._streams[place].put(_below(records, self._ends[place]))
+            done = [place for place in wanted if await consumer.position(place) >= self._ends[place]]
+            for place in done:
+                self._streams[place].done = True
+                consumer.pause(place)
+            wanted -= {*fetched, *done}
+            silent = 0 if fetched or done else silent + 1
+            if silent > SILENCE:
+                place = min(wanted)
+                raise HeadgateError(
+                    f"{place.topic}/{place.partition}: found no records from offset "
+                    f"{await consumer.position(place)} on for {SILENCE} s, expected some up to "
+                    f"{self._ends[place]}: is a broker down, or a transaction of a producer left open?"
+                )
 
 
 def _streams_of(singles: list[Single], span: Span) -> list[Stream]:

@@ -15,6 +15,10 @@ from streams.columns import Integers, Records
 
 LAST = 1 << 62
 
+FEW = 5_000
+"""Of a stream with no more records waiting, more is read before the next are merged: streams that end at
+about the same time go on together."""
+
 
 class Part(NamedTuple):
     """n records of one topic partition and their places in the whole, int64[n], ascending."""
@@ -49,8 +53,8 @@ class Stream:
 
     @property
     def wanting(self) -> bool:
-        """Whether nothing of it waits, and there may be more."""
-        return not self.done and not self._waiting
+        """Whether little of it waits, and there may be more."""
+        return not self.done and sum(len(times) for times, _ in self._waiting) <= FEW
 
     def take(self, before: int) -> list[tuple[Integers, Records]]:
         """The records that come before that time, with their places in time."""

@@ -6,6 +6,7 @@ Pure: no Kafka, no clock, no I/O. The same records in the same order give the sa
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from streams.replay.agenda import Agenda
 from streams.replay.ahead import ahead
 from streams.replay.block import Block
 from streams.replay.joining import Joining
@@ -18,18 +19,19 @@ class Replay:
     """Takes blocks of records, in the order in which they came, and answers what comes of them."""
 
     def __init__(self, known: Known) -> None:
+        self._agenda = Agenda(range(known.count or 0))
         self._joining = Joining(known)
         self._judging = Judging(known)
 
     @property
     def hand(self) -> int:
         """The event time that is reached (ms)."""
-        return self._joining.hand
+        return self._agenda.hand
 
     @property
     def read(self) -> int:
         """How many records were taken."""
-        return self._joining.read
+        return self._agenda.read
 
     @property
     def notes(self) -> list[str]:
@@ -37,7 +39,8 @@ class Replay:
         return self._judging.policies.notes
 
     def run(self, blocks: Iterable[Block]) -> Iterator[Iterator[Output]]:
-        """Takes all blocks, the joins in a thread that is a little ahead of the judge; answers what comes of
+        """Takes all blocks, the agenda a little ahead of the joins, these of the judge; answers what comes of
         each step, to be gone through before the next.
         """
-        return map(self._judging.take, chain.from_iterable(ahead(self._joining.steps(blocks))))
+        steps = ahead(self._joining.steps(ahead(self._agenda.of(blocks))))
+        return map(self._judging.take, chain.from_iterable(steps))

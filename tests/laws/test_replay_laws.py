@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.replay import joining
+from streams.replay import agenda
 from streams.replay.known import Known
 from tests import replaying
 from tests.oracle import random_streams as streams
@@ -51,6 +51,6 @@ def test_however_much_is_fed_at_once_the_same_lines_are_said(log: Log, portion: 
     lines = [*preamble(), *replaying.recorded(log)]
     known = Known(count=2, settling=TOLERANCE, unfinal=True)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(joining, "PORTION", portion)
+        patched.setattr(agenda, "PORTION", portion)
         found = replaying.output(lines, known)
     assert sorted(found.splitlines()) == sorted(replaying.output(lines, known).splitlines())

@@ -9,8 +9,9 @@ that its module has for them, and relies on no more of them than this:
   after what was taken from it. What it gives is counted against `max_poll_records` and handed on, whatever it
   is.
 
-`install` puts those of this file in their places. Positions, pauses, seeks, rebalances, retries and errors
-stay aiokafka's own work: it does not notice that what it hands out are `Records` instead of records.
+`install` puts those of this file in their places; `hurry` sets its `_prefetch_backoff`. Positions, pauses,
+seeks, rebalances, retries and errors stay aiokafka's own work: it does not notice that what it hands out are
+`Records` instead of records.
 """
 
 from collections.abc import Iterable, Iterator

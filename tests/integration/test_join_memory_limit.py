@@ -34,8 +34,8 @@ SPAN = 20 * MINUTE
 """The time in which the events of a backlog are."""
 
 WORKING = 192
-"""MiB that a process takes besides, whatever its limit: what it has fetched, and the columns of one call; from
-run to run very different."""
+"""MiB that a process takes besides, whatever its limit: what it has fetched, and the columns of one call;
+from run to run very different."""
 
 
 def policy(window: int) -> Policy:

@@ -192,7 +192,7 @@ class Control(threading.Thread):
             _give_way()
         package = self._repository.open(model, version)
         with self._guard(model, version):
-            # until all is ready for the first time nothing serves beside it
+            # Until all is ready for the first time nothing serves beside it.
             rest = Pace(package.onnx).rest if self.ready.is_set() else restless
             loaded = runtime.load(package, self._execution, self._sums, rest)
         if package.profile is not None and (model, version) not in self._profiles_sent:

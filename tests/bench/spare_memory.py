@@ -8,8 +8,7 @@ can take 25 times as long as clearing it, and holds up the other processors.
 import mmap
 import sys
 
-HUGE = 2 << 20
-"""Bytes that the system clears at a first touch."""
+from serving.pace import PIECE
 
 
 def main(mib: int) -> None:
@@ -17,8 +16,8 @@ def main(mib: int) -> None:
     size = mib << 20
     memory = mmap.mmap(-1, size)
     memory.madvise(mmap.MADV_HUGEPAGE)
-    for first in range(0, size, HUGE):
-        memory[first] = 1
+    for first in range(0, size, PIECE):
+        memory[first] = 1  # the system clears the whole huge page
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from schemas.policies import Policy, parse
 from schemas.records import BUCKETS, Ack, Alert, Command, CommandRecord, Mode, Pane, Phase, Progress, Release
 from schemas.timeline import Timeline
 from streams.judge.core import Decisions, Judge
+from streams.judge.facts.panes import Panes
 from streams.judge.releases.checkpoint import Checkpoint
+from streams.metrics import tallies
 from streams.metrics.profiles import Profiles
 
 START = 1_800_000_000_000
@@ -39,6 +41,11 @@ def pane(
         "sums": totals, "buckets": list(range(BUCKETS)) if bucketed else [], "bucket_sums": bucketed,
     }  # fmt: skip
     return Pane(**(plain | fields))  # type: ignore[arg-type]
+
+
+def take(panes: Panes, snapshot: Pane) -> Mapping[str, float]:
+    """Has panes take a snapshot, as the judge does."""
+    return panes.take(snapshot, tallies.of(snapshot))
 
 
 class World:

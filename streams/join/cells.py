@@ -2,12 +2,27 @@
 a snapshot of: one series of one pane. Nothing here knows of requests, clicks or Kafka.
 """
 
+from typing import Any
+
 import numpy as np
 
-from streams.compiled import compiled, inner
+from streams.compiled import compiled, inlined, inner
 from streams.join import shapes
 from streams.join.hashmap import NONE, find, put, remove
-from streams.join.layout import BIRTHS, BUCKETS_, CELLS, COUNTERS, REACHED, SEEN, USED, WINDOWS, State
+from streams.join.layout import (
+    BIRTHS,
+    BUCKETS_,
+    CELLS,
+    COUNTERS,
+    IN_RUN,
+    REACHED,
+    RUN_BITS,
+    RUNS,
+    SEEN,
+    USED,
+    WINDOWS,
+    State,
+)
 from streams.join.shapes import NOBODY
 from streams.join.tables import give, take
 from streams.join.text import hash_of, mix
@@ -241,14 +256,38 @@ def count(state: State, cell: int, kind: int, bin_: int, by: int) -> None:
     key = counter_of(cell, kind, bin_)
     row = find(state.by_bin, key)
     if row < 0:
-        row = take(state.counters, state.pools, COUNTERS)
+        row = _make_counter(state, cell)
         put(state.by_bin, key, row)
-        state.counters[row].count = 0
-        state.counters[row].kind = kind
-        state.counters[row].bin = bin_
-        state.counters[row].next = state.cells[cell].counters
-        state.cells[cell].counters = row
-    state.counters[row].count += by
+        state.pools[COUNTERS, USED] += 1
+        counter = counter_at(state, row)
+        counter.count, counter.kind, counter.bin = 0, kind, bin_
+    counter_at(state, row).count += by
+
+
+@inner
+def _make_counter(state: State, cell: int) -> int:
+    """The number of a cell's next counter."""
+    last = state.cells[cell].counters
+    if last >= 0 and last % IN_RUN < IN_RUN - 1:
+        row = last + 1
+    else:
+        run = take(state.runs, state.pools, RUNS)
+        state.runs[run].next = last
+        row = run * IN_RUN
+    state.cells[cell].counters = row
+    return int(row)
+
+
+@inlined
+def counter_at(state: State, row: int) -> Any:
+    """A counter by its number."""
+    return state.counters[row >> RUN_BITS, row & (IN_RUN - 1)]
+
+
+@inlined
+def counter_before(state: State, row: int) -> int:
+    """The number of the one that its cell had before it; `NONE` of the first."""
+    return int(row - 1 if row % IN_RUN else state.runs[row // IN_RUN].next)
 
 
 @inner
@@ -307,10 +346,11 @@ def _forget(state: State, window: int, row: int) -> None:
     cell = state.cells[row]
     counter = cell.counters
     while counter >= 0:
-        following = state.counters[counter].next
-        kind, bin_ = state.counters[counter].kind, state.counters[counter].bin
-        remove(state.by_bin, counter_of(row, kind, bin_))
-        give(state.counters, state.pools, COUNTERS, counter)
+        following, found = counter_before(state, counter), counter_at(state, counter)
+        remove(state.by_bin, counter_of(row, found.kind, found.bin))
+        state.pools[COUNTERS, USED] -= 1
+        if counter % IN_RUN == 0:
+            give(state.runs, state.pools, RUNS, counter // IN_RUN)
         counter = following
     if cell.buckets >= 0:
         give(state.bucket_rows, state.pools, BUCKETS_, cell.buckets)

@@ -8,7 +8,7 @@ import numpy as np
 from schemas.records import Pane
 from streams.compiled import compiled, inlined
 from streams.join import sums
-from streams.join.cells import NO_ARM, OTHER
+from streams.join.cells import NO_ARM, OTHER, counter_at, counter_before
 from streams.join.control import Control
 from streams.join.layout import BIRTHS, USED, Bytes, Integers, State
 from streams.join.snapshots import Counters, Snapshots, Subject
@@ -62,9 +62,9 @@ def changed_cells(
                 state.cells[cell].changed = 0
                 counter = state.cells[cell].counters
                 while counter >= 0:
-                    kind = state.counters[counter].kind
-                    ends[found, min(kind, FEATURES)] += _is_told(state.counters[counter].count, kind, final)
-                    counter = state.counters[counter].next
+                    held = counter_at(state, counter)
+                    ends[found, min(held.kind, FEATURES)] += _is_told(held.count, held.kind, final)
+                    counter = counter_before(state, counter)
                 cells[found] = cell
                 found += 1
             cell = state.cells[cell].next
@@ -82,12 +82,12 @@ def changed_cells(
         final = state.windows[state.cells[cells[i]].window].deadline < reached
         counter = state.cells[cells[i]].counters
         while counter >= 0:
-            kind, count = state.counters[counter].kind, state.counters[counter].count
-            if _is_told(count, kind, final):
-                place = ends[i, min(kind, FEATURES)]
-                kinds[place], bins[place], counts[place] = kind, state.counters[counter].bin, count
-                ends[i, min(kind, FEATURES)] = place + 1
-            counter = state.counters[counter].next
+            held = counter_at(state, counter)
+            if _is_told(held.count, held.kind, final):
+                place = ends[i, min(held.kind, FEATURES)]
+                kinds[place], bins[place], counts[place] = held.kind, held.bin, held.count
+                ends[i, min(held.kind, FEATURES)] = place + 1
+            counter = counter_before(state, counter)
     return cells, kinds, bins, counts, ends
 
 

@@ -9,7 +9,7 @@ visit (a request id) ─┬─ asked ─────── requests, as far as p
                       └─ said ──────── feedback
 due (a time) ─────────── visits that are looked at then
 window (a pane) ──────── cells ─┬───── sums, a row of numbers
-                                ├───── counters: bins of histograms
+                                ├───── counters: bins of histograms, in runs
                                 └───── buckets: sums by user bucket
 ```
 """
@@ -144,14 +144,21 @@ CELL = np.dtype(
         ("next", "i4"),
         ("window", "i4"),
         ("segment", "i4"),  # 0: all; else the policy's segment, counted from 1
-        ("counters", "i4"),
+        ("counters", "i4"),  # the last of them
         ("buckets", "i4"),
         ("holders", "i4"),  # predictions that point here
         ("arm", "u1"),
         ("changed", "u1"),
     ]
 )
-COUNTER = np.dtype([("count", "i8"), ("next", "i4"), ("kind", "i4"), ("bin", "i4")])
+COUNTER = np.dtype([("count", "i8"), ("kind", "i4"), ("bin", "i4")])
+RUN = np.dtype([("next", "i4")])
+"""`IN_RUN` counters of one cell, side by side: they are read far more often than they are made. Counters are
+numbered through all runs; `next` is the last one of the run before.
+"""
+
+RUN_BITS = 3
+IN_RUN = 1 << RUN_BITS
 LINK = np.dtype([("next", "i4"), ("row", "i4")])
 """An element of a list of numbers, see `lists.py`."""
 
@@ -173,11 +180,11 @@ BIRTH = np.dtype(
 """A new cell, and where its version and its segment's value stand in words, for Python to note."""
 
 VISITS, ASKED_, PREDICTIONS, ODDS, ANSWERS_, SAID_ = range(6)
-WINDOWS, CELLS, COUNTERS, LINKS, DUES, BUCKETS_ = range(6, 12)
-ITEMS, BLOBS, BIRTHS, SEEN = range(12, 16)
+WINDOWS, CELLS, RUNS, LINKS, DUES, BUCKETS_ = range(6, 12)
+ITEMS, BLOBS, BIRTHS, SEEN, COUNTERS = range(12, 17)
 """Resources: tables, then arenas, and what else is counted. Rows of `State.pools`, `State.needs`."""
 
-RESOURCES = 16
+RESOURCES = 17
 
 FREE, USED, SPARE, LENGTH = range(4)
 """Columns of `State.pools`: the first free row, rows ever used, free rows among them, all rows (of tables).
@@ -245,7 +252,8 @@ class State(Arrays):
         said=(SAID, 1),
         windows=(WINDOW, 1),
         cells=(CELL, 1),
-        counters=(COUNTER, 1),
+        runs=(RUN, 1),
+        counters=(COUNTER, 2),
         links=(LINK, 1),
         dues=(DUE, 1),
         bucket_rows=(BUCKET, 1),
@@ -293,7 +301,8 @@ class State(Arrays):
     said: Rows
     windows: Rows
     cells: Rows
-    counters: Rows
+    runs: Rows
+    counters: Rows  # (runs, IN_RUN)
     links: Rows
     dues: Rows
     bucket_rows: Rows
@@ -340,7 +349,7 @@ DTYPES = {
     SAID_: SAID,
     WINDOWS: WINDOW,
     CELLS: CELL,
-    COUNTERS: COUNTER,
+    RUNS: RUN,
     LINKS: LINK,
     DUES: DUE,
     BUCKETS_: BUCKET,
@@ -354,7 +363,7 @@ TABLES = {
     SAID_: "said",
     WINDOWS: "windows",
     CELLS: "cells",
-    COUNTERS: "counters",
+    RUNS: "runs",
     LINKS: "links",
     DUES: "dues",
     BUCKETS_: "bucket_rows",
@@ -363,13 +372,14 @@ MAPS = {
     ODDS: "by_odd",
     WINDOWS: "by_pane",
     CELLS: "by_series",
-    COUNTERS: "by_bin",
     DUES: "by_time",
     SEEN: "seen",
+    COUNTERS: "by_bin",
 }
-"""Which map finds the rows of which table; `seen` has none, visits have an index of their own."""
+"""Which map finds the rows of which table, or what is no row; visits have an index of their own."""
 BESIDE: dict[int, tuple[str, ...]] = {
     CELLS: ("sums",),
+    RUNS: ("counters",),
     BUCKETS_: ("buckets",),
     ITEMS: ("tails", "scores"),
 }

@@ -3,19 +3,21 @@ cells may have gone on meanwhile.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.records import BUCKETS, QUALITY, Pane
+from schemas.records import QUALITY, Pane
 from streams.join import sums
 from streams.join.layout import Floats, Integers
 from streams.join.references import References
 from streams.join.sums import RANKED, RELIABILITY
-from streams.join.tallies import FEATURES
+from streams.join.tallies import DELAY, FEATURES, LATENCY
+from streams.metrics import tallies
 from streams.metrics.scored import TENTHS
+from streams.metrics.tallies import Late, Tally
 
 Objects = npt.NDArray[np.object_]
 
@@ -49,6 +51,15 @@ class Subject(NamedTuple):
     bucketed: Sequence[int] | None
 
 
+class Tallied(NamedTuple):
+    """A snapshot, and what it says. Of one that is not final `pane` has the sums alone, and what else there
+    is in `tally` is made when it is asked for: the next will replace it soon.
+    """
+
+    pane: Pane
+    tally: Tally
+
+
 class Snapshots:
     """Those of n cells, to be written once: `totals`, shape (n, slots), are their sums, `buckets`, shape (k,
     slots with buckets, `BUCKETS`), the sums by bucket of the k that have them.
@@ -70,24 +81,29 @@ class Snapshots:
 
     def panes(self) -> Iterator[Pane]:
         """The snapshots."""
-        kinds, buckets = self._counters.kinds, iter(self._buckets)
-        bins, counts, first = self._counters.bins.tolist(), self._counters.counts.tolist(), 0
+        return (_written(content) for content in self._contents())
+
+    def tallied(self) -> Iterator[Tallied]:
+        """The same, with what they say."""
+        for content in self._contents():
+            pane = content.subject.pane
+            if content.subject.final:
+                yield Tallied(pane, tallies.of(_written(content)))
+            else:
+                yield Tallied(pane, _asked(content.kept()))
+
+    def _contents(self) -> Iterator["_Content"]:
+        buckets, first = iter(self._buckets), 0
+        kinds, bins, counts, all_ends = self._counters
         for subject, sums_, total, ends in zip(
-            self._subjects, self._sums(), self._totals, self._counters.ends.tolist(), strict=True
+            self._subjects, self._sums(), self._totals, all_ends.tolist(), strict=True
         ):
-            pane = subject.pane
-            pane.sums = sums_
-            pane.latency, pane.click_delay, pane.positive_scores, pane.negative_scores = (
-                dict(zip(bins[begin:end], counts[begin:end], strict=True))
-                for begin, end in pairwise([first, *ends[:FEATURES]])
-            )
-            described, first = slice(ends[FEATURES - 1], ends[FEATURES]), ends[FEATURES]
-            self._describe(pane, kinds[described].tolist(), bins[described], counts[described])
-            if subject.final:
-                pane.reliability = _reliability(total)
-            if subject.bucketed is not None:
-                _bucket(subject, subject.bucketed, next(buckets))
-            yield pane
+            subject.pane.sums = sums_
+            of = slice(first, ends[FEATURES])
+            places = [end - first for end in (first, *ends)]
+            held = None if subject.bucketed is None else next(buckets)
+            yield _Content(subject, total, places, kinds[of], bins[of], counts[of], held, self._references)
+            first = ends[FEATURES]
 
     def _sums(self) -> Iterator[dict[str, float]]:
         """The sums of each by name: those that are not 0."""
@@ -108,32 +124,95 @@ class Snapshots:
             first = last
             yield found
 
-    def _describe(self, pane: Pane, kinds: Sequence[int], bins: Sequence[int], counts: Sequence[int]) -> None:
-        """What counters of features say."""
-        found: dict[int, list[int]] = {}
-        for kind, bin_, count in zip(kinds, bins, counts, strict=True):
-            if (places := found.get(kind)) is None:
-                feature, quality = divmod(kind - FEATURES, 2)
-                places = found[kind] = [0] * (len(QUALITY) if quality else self._references.bins[feature])
-            places[bin_] = count
-        pane.features, pane.quality = {}, {}
-        for kind, places in found.items():
-            feature, quality = divmod(kind - FEATURES, 2)
-            (pane.quality if quality else pane.features)[self._references.names[feature]] = places
+
+class _Content(NamedTuple):
+    """What there is of a cell, its sums being in its pane: `total`, shape (slots,); its counters, of which
+    those of kind i are from the i-th of `places` to the next, and those of all features last; `buckets`,
+    shape (slots with buckets, `BUCKETS`).
+    """
+
+    subject: Subject
+    total: Floats
+    places: Sequence[int]
+    kinds: Integers
+    bins: Integers
+    counts: Integers
+    buckets: Floats | None
+    references: References
+
+    def kept(self) -> "_Content":
+        """With copies of its own, so that it does not hold on to all that was told with it."""
+        return self._replace(
+            total=self.total.copy(),
+            kinds=self.kinds.copy(),
+            bins=self.bins.copy(),
+            counts=self.counts.copy(),
+            buckets=None if self.buckets is None else self.buckets.copy(),
+        )
+
+    def histogram(self, kind: int) -> dict[int, int]:
+        """The counters of a kind, by bin."""
+        of = slice(self.places[kind], self.places[kind + 1])
+        return dict(zip(self.bins[of].tolist(), self.counts[of].tolist(), strict=True))
+
+    def features(self, quality: bool) -> dict[str, list[int]]:
+        """What counters of features say: the counts by bin, or of `QUALITY`."""
+        first = self.places[FEATURES]
+        counters = zip(*(column[first:].tolist() for column in self[3:6]), strict=True)
+        found: dict[str, list[int]] = {}
+        for kind, bin_, count in counters:
+            feature, is_quality = divmod(kind - FEATURES, 2)
+            if is_quality == quality:
+                name = self.references.names[feature]
+                if name not in found:
+                    found[name] = [0] * (len(QUALITY) if quality else self.references.bins[feature])
+                found[name][bin_] = count
+        return found
+
+    @property
+    def filled(self) -> list[int]:
+        """The user buckets that there is anybody in."""
+        return [] if self.buckets is None else np.flatnonzero(self.buckets[0]).tolist()
+
+    def bucket_sums(self) -> dict[str, list[float]]:
+        """The sums by user bucket, of those that are filled."""
+        if self.buckets is None:
+            return {}
+        held = self.buckets[:, self.filled]
+        held_back = () if self.subject.final else HELD_BACK
+        columns = zip(self.subject.bucketed or (), _plain(held).tolist(), np.any(held, axis=1), strict=True)
+        return {
+            self.subject.names[slot]: values
+            for slot, values, told in columns
+            if told and slot >= 0 and slot not in held_back
+        }
 
 
-def _bucket(subject: Subject, slots: Sequence[int], buckets: Floats) -> None:
-    """The sums by user bucket, of the buckets that there is anybody in."""
-    filled = np.flatnonzero(buckets[0])
-    held = buckets if len(filled) == BUCKETS else buckets[:, filled]
-    held_back = () if subject.final else HELD_BACK
-    subject.pane.buckets = filled.tolist()
-    columns = zip(slots, _plain(held).tolist(), np.any(held, axis=1), strict=True)
-    subject.pane.bucket_sums = {
-        subject.names[slot]: values
-        for slot, values, told in columns
-        if told and slot >= 0 and slot not in held_back
-    }
+def _written(content: _Content) -> Pane:
+    """A snapshot as a record."""
+    pane = content.subject.pane
+    pane.latency, pane.click_delay, pane.positive_scores, pane.negative_scores = map(
+        content.histogram, range(FEATURES)
+    )
+    pane.features, pane.quality = content.features(quality=False), content.features(quality=True)
+    pane.buckets, pane.bucket_sums = content.filled, content.bucket_sums()
+    if content.subject.final:
+        pane.reliability = _reliability(content.total)
+    return pane
+
+
+def _asked(content: _Content) -> Tally:
+    """What a snapshot that is not final says: its sums, and the rest once it is asked for."""
+    sums_ = content.subject.pane.sums
+    ks = tallies.cut_offs(sums_)
+    return Tally(
+        sums=tallies.at_cut_offs(sums_, ks),
+        latency=Late(partial(content.histogram, LATENCY)),
+        click_delay=Late(partial(content.histogram, DELAY)),
+        features=Late(partial(content.features, quality=False)),
+        quality=Late(partial(content.features, quality=True)),
+        bucketed=Late(lambda: tallies.bucketed(content.filled, content.bucket_sums(), ks)),
+    )
 
 
 def _reliability(total: Floats) -> dict[int, list[float]]:

@@ -21,12 +21,14 @@ from streams.join.layout import (
     BLOBS,
     BUCKETS_,
     CELLS,
+    COUNTER,
     COUNTERS,
     DTYPES,
     FEATURES,
     FIRST,
     FREE,
     HIGH,
+    IN_RUN,
     ITEMS,
     LENGTH,
     LINKS,
@@ -34,6 +36,7 @@ from streams.join.layout import (
     MAPS,
     REACHED,
     RESOURCES,
+    RUNS,
     SEEN,
     SEGMENTS,
     SIZES,
@@ -151,6 +154,7 @@ def room(state: State, predicted: int, heard: int, length: int, units: int) -> b
     needs[COUNTERS] = many * ((segments + 1) * (2 * length + 8) + 2 * features + length) + heard * (
         segments + 1
     )
+    needs[RUNS] = needs[COUNTERS] // IN_RUN + needs[CELLS]
     needs[LINKS] = many * (segments + 2) + heard + 8
     needs[SEEN] = many * (2 * segments + 4) + 2 * heard
     needs[ITEMS] = size_of(length)
@@ -161,6 +165,8 @@ def room(state: State, predicted: int, heard: int, length: int, units: int) -> b
     if pools[BIRTHS, USED] + needs[BIRTHS] > len(state.births):
         return False
     if (pools[SEEN, USED] + needs[SEEN]) * 4 > len(state.seen) * 3:
+        return False
+    if (pools[COUNTERS, USED] + needs[COUNTERS]) * 4 > len(state.by_bin) * 3:
         return False
     return bool(
         pools[ITEMS, USED] + needs[ITEMS] <= len(state.items)
@@ -204,6 +210,7 @@ class Tables:
             "scores": Column("f4", FIRST),
             "blobs": Column("u1", FIRST * UNIT),
             "sums": Column("f8", FIRST, (control.slots,)),
+            "counters": Column(COUNTER, FIRST, (IN_RUN,)),
             "buckets": Column("f8", FIRST, (control.bucketed, BUCKETS)),
         }
         self._columns = columns
@@ -264,7 +271,8 @@ class Tables:
         self._lengthen("items", ITEMS, int(pools[ITEMS, USED] + needs[ITEMS]))
         self._lengthen("blobs", BLOBS, int(pools[BLOBS, USED] + needs[BLOBS]) * UNIT)
         for pool, name in MAPS.items():
-            rows = int(pools[SEEN, USED] + needs[SEEN]) if pool == SEEN else len(self._columns[TABLES[pool]])
+            table = TABLES.get(pool)
+            rows = int(pools[pool, USED] + needs[pool]) if table is None else len(self._columns[table])
             if hashmap.fits(len(self._maps[name])) < rows:
                 larger = Column(SLOT, hashmap.size_for(rows))
                 hashmap.move(self._maps[name].array, larger.array)

@@ -23,7 +23,9 @@ from streams.judge.releases.commands import Order
 from streams.judge.releases.release import Positions
 from streams.judge.releases.strays import Stray
 from streams.judge.rules.memory import Firing, History, Remembered
+from streams.metrics import tallies
 from streams.metrics.profiles import Profiles
+from streams.metrics.tallies import Tally
 from streams.stage import Record
 
 END = 1 << 60
@@ -142,15 +144,9 @@ class Judge:
 
         Raises ValueError for one that contradicts itself, or is from the future; nothing is changed then.
         """
-        panes.check(record, timestamp)
         if isinstance(record, Pane):
-            model = self._model(record.model)
-            raised, alerts = model.watch.take(record, self._clocks.horizon)
-            if record.start >= self.floor:
-                model.conductor.hear(record, raised, timestamp)
-            else:  # it may have been heard of before; the checkpoint says so
-                model.conductor.stir()
-            return alerts
+            return self.snapshot(record, tallies.of(record), timestamp)
+        panes.check(record, timestamp)
         before = (self._clocks.time, self._clocks.horizon)
         self._clocks.take(record, timestamp)
         time, horizon = self._clocks.time, self._clocks.horizon
@@ -161,6 +157,17 @@ class Judge:
             found += model.watch.advance(time, horizon)
             model.conductor.stir()
         return found
+
+    def snapshot(self, pane: Pane, tally: Tally, timestamp: int) -> list[Alert]:
+        """As `pane`, with what the snapshot says; `pane` itself may leave out what is no sum."""
+        panes.check(pane, timestamp)
+        model = self._model(pane.model)
+        raised, alerts = model.watch.take(pane, tally, self._clocks.horizon)
+        if pane.start >= self.floor:
+            model.conductor.hear(pane, raised, timestamp)
+        else:  # it may have been heard of before; the checkpoint says so
+            model.conductor.stir()
+        return alerts
 
     def leave_out(self, model: str, before: int) -> None:
         """Evidence about the model's release is without panes that start before this event time (ms)."""

@@ -94,9 +94,9 @@ def of(pane: Pane) -> Tally:
         return EMPTY
     _check("reliability", pane.reliability, RELIABILITY)
     _check("quality", pane.quality, QUALITY)
-    ks = [name[len(HITS) :] for name in pane.sums if name.startswith(HITS)]
+    ks = cut_offs(pane.sums)
     return Tally(
-        sums=_at_cut_offs(pane.sums, ks),
+        sums=at_cut_offs(pane.sums, ks),
         latency=pane.latency,
         click_delay=pane.click_delay,
         positive_scores=pane.positive_scores,
@@ -104,8 +104,38 @@ def of(pane: Pane) -> Tally:
         reliability=pane.reliability,
         features=pane.features,
         quality=pane.quality,
-        bucketed=_bucketed(pane, ks),
+        bucketed=bucketed(pane.buckets, pane.bucket_sums, ks),
     )
+
+
+def cut_offs(sums: Iterable[str]) -> list[str]:
+    """Of which cut-offs a snapshot with sums of these names has some."""
+    return [name[len(HITS) :] for name in sums if name.startswith(HITS)]
+
+
+def at_cut_offs(sums: Mapping[str, Value], ks: Sequence[str]) -> Mapping[str, Value]:
+    """A snapshot's sums, those that it has once for all its cut-offs (`OF_ALL_CUT_OFFS`) said for each of
+    them too.
+    """
+    if not ks:
+        return sums
+    return {f"{name}@{k}": sums[name] for name in OF_ALL_CUT_OFFS if name in sums for k in ks} | dict(sums)
+
+
+def bucketed(
+    buckets: Sequence[int], sums: Mapping[str, Sequence[float]], ks: Sequence[str]
+) -> Mapping[str, Floats]:
+    """A snapshot's sums by user bucket. Raises ValueError as `of` does."""
+    if buckets and max(buckets) >= BUCKETS:
+        raise ValueError(f"buckets: found {max(buckets)}, expected numbers below {BUCKETS}")
+    for name, values in sums.items():
+        if len(values) != len(buckets):
+            raise ValueError(
+                f"bucket_sums.{name}: found {len(values)} values, expected {len(buckets)}, one a bucket"
+            )
+    if not sums:
+        return {}
+    return Bucketed(buckets, at_cut_offs({name: array("d", values) for name, values in sums.items()}, ks))
 
 
 def snapshot(tally: Tally, pane: Pane) -> Pane:
@@ -145,6 +175,30 @@ def _add_places(one: Sequence[Number], other: Sequence[Number]) -> Sequence[Numb
     return [x + y for x, y in zip(one, other, strict=False)] + list(longer[common:])
 
 
+class Late(Mapping[Key, Value]):
+    """A mapping that is made when it is first asked for."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Mapping[Key, Value]]) -> None:
+        self._make: Callable[[], Mapping[Key, Value]] | None = make
+        self._made: Mapping[Key, Value] = {}
+
+    def _all(self) -> Mapping[Key, Value]:
+        if self._make is not None:
+            self._made, self._make = self._make(), None
+        return self._made
+
+    def __getitem__(self, key: Key) -> Value:
+        return self._all()[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
 class Bucketed(Mapping[str, Floats]):
     """Sums by user bucket as a snapshot has them, those of users that there are: each becomes an array when
     it is asked for. Most never are, and a judge holds very many.
@@ -166,26 +220,6 @@ class Bucketed(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._sums)
-
-
-def _at_cut_offs(sums: Mapping[str, Value], ks: Sequence[str]) -> Mapping[str, Value]:
-    if not ks:
-        return sums
-    return {f"{name}@{k}": sums[name] for name in OF_ALL_CUT_OFFS if name in sums for k in ks} | dict(sums)
-
-
-def _bucketed(pane: Pane, ks: Sequence[str]) -> Mapping[str, Floats]:
-    if pane.buckets and max(pane.buckets) >= BUCKETS:
-        raise ValueError(f"buckets: found {max(pane.buckets)}, expected numbers below {BUCKETS}")
-    for name, values in pane.bucket_sums.items():
-        if len(values) != len(pane.buckets):
-            raise ValueError(
-                f"bucket_sums.{name}: found {len(values)} values, expected {len(pane.buckets)}, one a bucket"
-            )
-    if not pane.bucket_sums:
-        return {}
-    arrays = {name: array("d", values) for name, values in pane.bucket_sums.items()}
-    return Bucketed(pane.buckets, _at_cut_offs(arrays, ks))
 
 
 def _check(field: str, lists: Mapping[Key, Sequence[Number]], places: Sequence[str]) -> None:

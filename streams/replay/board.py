@@ -8,8 +8,6 @@ What the sums say is `streams/metrics/evaluate.py`'s business.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from schemas.records import Pane
 from streams.metrics import catalogue, evaluate, tallies
 from streams.metrics.tallies import Tally
@@ -42,7 +40,7 @@ class Held:
 
     def __init__(self, deadline: int) -> None:
         self.deadline = deadline
-        self.series: dict[Series, dict[Source, Pane]] = {}
+        self.series: dict[Series, dict[Source, Tally]] = {}
         self.changed: set[Series] = set()
 
 
@@ -55,8 +53,8 @@ class Board:
         self._counts: dict[tuple[Place, Series], dict[str, float]] = {}
         """Of what was written: the counts that may go on."""
 
-    def take(self, pane: Pane) -> None:
-        """Takes a snapshot in; the join's come in the order of their numbers."""
+    def take(self, pane: Pane, tally: Tally) -> None:
+        """Takes a snapshot in, and what it says; the join's come in the order of their numbers."""
         if pane.segment or pane.start < self._since:
             return
         place = Place(pane.start, pane.end, pane.model)
@@ -66,7 +64,7 @@ class Board:
         if not pane.part:
             held.deadline = pane.deadline
         series = Series(pane.version, pane.arm)
-        held.series.setdefault(series, {})[pane.generation, pane.partition, pane.part] = pane
+        held.series.setdefault(series, {})[pane.generation, pane.partition, pane.part] = tally
         held.changed.add(series)
 
     def final(self, time: int) -> Iterator[PaneRow]:
@@ -91,13 +89,13 @@ class Board:
 
     def _tally(self, place: Place, series: Series, held: Held) -> Tally:
         pieces = held.series[series]
-        parts = [tallies.of(_without_users(pieces[source])) for source in sorted(pieces)]
+        parts = [_without_users(pieces[source]) for source in sorted(pieces)]
         return tallies.merge([*parts, Tally(sums=self._counts.get((place, series), {}))])
 
 
-def _without_users(pane: Pane) -> Pane:
+def _without_users(tally: Tally) -> Tally:
     """No metric of the view needs the sums by user."""
-    return msgspec.structs.replace(pane, buckets=[], bucket_sums={})
+    return tally._replace(bucketed={})
 
 
 def _rows(place: Place, series: Series, tally: Tally, *, final: bool) -> Iterator[PaneRow]:

@@ -23,12 +23,14 @@ from schemas.records import (
 )
 from schemas.timeline import BEGINNING
 from streams.columns import Row
-from streams.join.snapshots import Snapshots
+from streams.join.snapshots import Snapshots, Tallied
 from streams.judge.core import Judge
 from streams.judge.releases.release import Positions
 from streams.judge.rules.samples import Samples
 from streams.letters import dead_letter
+from streams.metrics import tallies
 from streams.metrics.profiles import Profiles
+from streams.metrics.tallies import Tally
 from streams.replay.block import Single
 from streams.replay.board import Board
 from streams.replay.joining import END, End, Fed, Look, Step
@@ -79,9 +81,9 @@ class Judging:
 
     def _close(self, end: End) -> Iterator[Output]:
         """The input is over: decides what follows from it; time stands still."""
-        for pane in _panes(end.told):
-            self._board.take(pane)
-            yield from self._judged(pane, end.now)
+        for pane, tally in _snapshots(end.told):
+            self._board.take(pane, tally)
+            yield from self._judged(pane, tally, end.now)
         yield from self._board.final(END)
         yield from self._sample_board.final(END)
         self._judge.close()
@@ -148,9 +150,9 @@ class Judging:
     def _look(self, look: Look) -> Iterator[Output]:
         """What the stage's tick does."""
         alerts = list[Alert]()
-        for pane in _panes(look.told):
-            self._board.take(pane)
-            for said in self._judged(pane, look.now):
+        for pane, tally in _snapshots(look.told):
+            self._board.take(pane, tally)
+            for said in self._judged(pane, tally, look.now):
                 if isinstance(said, Alert):
                     alerts.append(said)
                 else:
@@ -167,16 +169,17 @@ class Judging:
         alerts += self._samples.pass_time(max(0, since))
         yield from self._decide(look.now, alerts)
 
-    def _judged(self, pane: Pane, now: int) -> Sequence[Alert | DeadLetter]:
+    def _judged(self, pane: Pane, tally: Tally, now: int) -> Sequence[Alert | DeadLetter]:
         """What the judge says to a snapshot; one that it refuses (of a Kafka timestamp that is far ahead) is
         a dead letter of `metrics.panes`, as live.
         """
         self._told += 1
         try:
-            return self._judge.pane(pane, now)
+            return self._judge.snapshot(pane, tally, now)
         except ValueError as error:
             place = TopicPartition(topics.PANES.name, 0)
-            record = Row(self._told, now, pane.model.encode(), ENCODER.encode(pane), ())
+            value = ENCODER.encode(tallies.snapshot(tally, pane))
+            record = Row(self._told, now, pane.model.encode(), value, ())
             return [dead_letter("judge", place, record, str(error), now)]
 
     def _decide(self, now: int, alerts: Iterable[Alert]) -> Iterator[Output]:
@@ -203,12 +206,13 @@ class Judging:
         return {name: {"0": offset} for name, offset in sorted(known.items())}
 
 
-def _panes(told: Iterable[Snapshots]) -> list[Pane]:
-    """The snapshots of all joins, in an order that does not depend on how they hold them."""
-    return sorted((pane for snapshots in told for pane in snapshots.panes()), key=_order)
+def _snapshots(told: Iterable[Snapshots]) -> list[Tallied]:
+    """Those of all joins, in an order that does not depend on how they hold them."""
+    return sorted((each for snapshots in told for each in snapshots.tallied()), key=_order)
 
 
-def _order(pane: Pane) -> tuple[int, str, str, str, str, str, int, int, int]:
+def _order(told: Tallied) -> tuple[int, str, str, str, str, str, int, int, int]:
+    pane = told.pane
     return (
         *(pane.start, pane.model, pane.version, pane.arm, pane.segment, pane.segment_value),
         *(pane.generation, pane.partition, pane.part),

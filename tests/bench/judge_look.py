@@ -11,6 +11,7 @@ from schemas.records import BUCKETS, Pane
 from streams.judge.facts.panes import Panes
 from streams.judge.releases.evidence import Evidence
 from streams.judge.releases.release import Span
+from tests.judging import take
 
 START = 1_800_000_000_000
 PANE = 10_000
@@ -35,7 +36,7 @@ def fill(panes: Panes, number: int) -> None:
             for version, arm in (("v1", "stable"), ("v2", "candidate")):
                 sums = {name: random.poisson(3, BUCKETS).astype(float) for name in NAMES}
                 start = START + index * PANE
-                panes.take(
+                take(panes,
                     Pane(
                         model="ranker", version=version, arm=arm, segment="", segment_value="",
                         start=start, end=start + PANE, generation=2, partition=source, part=0, snapshot=1,

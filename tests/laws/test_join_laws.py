@@ -1,10 +1,13 @@
 """Laws of the join core: whatever is read in whatever order and however often, its final panes are the
 truth's."""
 
+import numpy as np
 from hypothesis import Phase, given, settings
 
 from schemas.topics import PREDICTIONS
 from streams.join.references import References
+from streams.metrics import tallies
+from streams.metrics.tallies import Tally
 from tests.oracle import random_streams as streams
 from tests.oracle.lives import Move, emitted, play
 from tests.oracle.panes import Key, differences, key_of, measure
@@ -64,6 +67,15 @@ def test_no_open_pane_is_emitted_before_all_is_read_again(log: Log, moves: list[
 
 
 @MANY
+@given(streams.logs(1), streams.readings())
+def test_a_snapshot_says_the_same_whether_it_is_written_or_asked(log: Log, moves: list[Move]) -> None:
+    for life in play(log, 0, 1, TIMELINE, moves, PROFILES):
+        for round_ in life.rounds:
+            asked = [_plain(tally) for _, tally in round_.told.tallied()]
+            assert asked == [_plain(tallies.of(pane)) for pane in round_.panes]
+
+
+@MANY
 @given(streams.logs(1, topics=(PREDICTIONS,)), streams.readings())
 def test_every_prediction_is_counted_once_as_counted_duplicate_late_or_lost(
     log: Log, moves: list[Move]
@@ -74,3 +86,11 @@ def test_every_prediction_is_counted_once_as_counted_duplicate_late_or_lost(
     records = [raw for partitions in log.values() for raw in partitions[0]]
     copies = [raw.headers for raw in records if raw.headers]
     assert total == len(records) - (len(copies) - len(set(copies)))
+
+
+def _plain(tally: Tally) -> dict[str, dict[object, object]]:
+    """All that it says, by field."""
+    return {
+        name: {key: np.asarray(value).tolist() for key, value in field.items()}
+        for name, field in tally._asdict().items()
+    }

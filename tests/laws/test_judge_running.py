@@ -14,7 +14,7 @@ from streams.judge.rules.read import Reader, Subject
 from streams.judge.rules.scope import Scope
 from streams.metrics import drift, evaluate, tallies
 from streams.metrics.profiles import Profiles
-from tests.judging import PANE, START, pane
+from tests.judging import PANE, START, pane, take
 
 SCOPE = Scope()
 SUBJECTS = [Subject("error_rate", SCOPE), Subject("latency_p90_ms", SCOPE), Subject("errors", SCOPE)]
@@ -44,7 +44,8 @@ def test_sliding_totals_are_those_of_the_windows(steps: list[tuple[str, int, int
             sums = {"errors": float(size), "predictions": float(size + place)}
             features = {"age": [size, place]} | ({"other": [1, 2, size]} if size % 3 else {})
             latency = {100 + size: 3, 120: place}
-            panes.take(
+            take(
+                panes,
                 pane(
                     version,
                     START + place * PANE,
@@ -52,7 +53,7 @@ def test_sliding_totals_are_those_of_the_windows(steps: list[tuple[str, int, int
                     sums=sums,
                     features=features,
                     latency=latency,
-                )
+                ),
             )
         elif what == "forget":
             panes.finish(START + place * PANE + 10 * PANE)

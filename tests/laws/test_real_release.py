@@ -16,6 +16,7 @@ from streams.judge.releases.evidence import Evidence, Results
 from streams.judge.releases.release import Span
 from streams.judge.releases.verdict import Look, Outcome, judge
 from streams.judge.statistics.compare import State
+from tests.judging import take
 from tests.oracle import zozotown
 from tests.oracle.recording import final_panes
 
@@ -51,7 +52,7 @@ def judged(panes: list[Pane], judged: str, reference: str) -> Judged:
     for start in starts:
         for pane in panes:
             if pane.start == start and pane.version:
-                held.take(msgspec.structs.replace(pane, arm=arms[pane.version]))
+                take(held, msgspec.structs.replace(pane, arm=arms[pane.version]))
         held.finish(start + 10 * 3_600_000)
         results = evidence.look(RELEASE, held.all(), [span], start + 3_600_000)
         found.results.append(results)

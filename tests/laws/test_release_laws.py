@@ -15,7 +15,7 @@ from streams.judge.statistics import compare, srm
 from tests.bench import judge
 from tests.bench.judge import Course, Row
 from tests.bench.releases import Metric, Sums, Traffic, simulate
-from tests.judging import PANE, START, pane
+from tests.judging import PANE, START, pane, take
 
 RELEASES = 100
 EVER = START + 10_000 * PANE
@@ -85,7 +85,7 @@ def _ends(rules: ReleasePolicy, sums: Sums, statistics: np.typing.NDArray[np.flo
         for arm, (version, role) in enumerate((("v2", "candidate"), ("v1", "stable"))):
             seen, clicks = (part[look, stratum, arm].tolist() for part in (denominators, numerators))
             buckets = {"predictions": seen, "impressions": seen, "clicks": clicks}
-            panes.take(pane(version, start, arm=role, generation=2 + int(stratum), buckets=buckets))
+            take(panes, pane(version, start, arm=role, generation=2 + int(stratum), buckets=buckets))
         panes.finish(start)
         begun = [int(np.argmax(strata == number)) for number in range(stratum + 1)]
         spans = [

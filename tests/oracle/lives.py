@@ -6,7 +6,6 @@ starts where the last commit says, and all that was emitted stays.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from schemas.records import Pane
@@ -17,6 +16,7 @@ from streams.join.control import Control
 from streams.join.core import Join
 from streams.join.ledger import Safe
 from streams.join.references import References
+from streams.join.snapshots import Snapshots
 from tests.oracle.log import Logs, Raw
 
 END = 1 << 60
@@ -52,6 +52,7 @@ class Round:
 
     reached: int
     caught_up: bool
+    told: Snapshots
     panes: list[Pane]
 
 
@@ -98,8 +99,8 @@ class Life:
         self.join.advance(min(clocks) if reached is None else reached)
         self._snapshot += 1
         caught_up = all(self.positions[topic] >= end for topic, end in self.ends.items())
-        emit = partial(self.join.snapshots, now=END) if caught_up else self.join.final_snapshots
-        self.rounds.append(Round(self.join.reached, caught_up, list(emit(self._snapshot))))
+        told = self.join.tell(self._snapshot, END if caught_up else None)
+        self.rounds.append(Round(self.join.reached, caught_up, told, list(told.panes())))
         starts = {topic: self.join.safe(topic) for topic in EVENTS}
         self.committable = Committed(starts, self.join.time)
 

@@ -10,7 +10,7 @@ from streams.judge.facts.panes import Panes
 from streams.judge.releases.evidence import Evidence, Results
 from streams.judge.releases.release import Span
 from streams.judge.statistics.compare import State
-from tests.judging import PANE, START, pane
+from tests.judging import PANE, START, pane, take
 
 POLICY = ReleasePolicy(
     steps=(Step(weight=0.5),),
@@ -34,7 +34,7 @@ def filled(panes: Panes, second: int, generation: int = 2, segment: str = "") ->
             "errors": random.binomial(seen, 0.01).tolist(),
         }
         start = START + second * PANE
-        panes.take(pane(version, start, arm=arm, generation=generation, buckets=buckets, segment=segment))
+        take(panes, pane(version, start, arm=arm, generation=generation, buckets=buckets, segment=segment))
 
 
 def history(seconds: int, generation: int = 2) -> Panes:
@@ -125,7 +125,7 @@ def test_shadows_and_segments_do_not_count() -> None:
     before = samples(look(panes))
     filled(panes, 1, segment="surface")
     assert samples(look(panes)) == before
-    panes.take(pane("v2", START, arm="shadow", generation=2, sums={"impressions": 50}))
+    take(panes, pane("v2", START, arm="shadow", generation=2, sums={"impressions": 50}))
     assert samples(look(panes)) == before
 
 
@@ -154,5 +154,5 @@ def test_folding_what_is_final_away_changes_no_finding() -> None:
 def test_sums_without_their_users_are_broken() -> None:
     panes = Panes()
     for version, arm in (("v1", "stable"), ("v2", "candidate")):
-        panes.take(pane(version, START, arm=arm, generation=2, sums={"impressions": 900, "clicks": 90}))
+        take(panes, pane(version, START, arm=arm, generation=2, sums={"impressions": 900, "clicks": 90}))
     assert look(panes).guardrails[0].state is State.BROKEN

@@ -13,7 +13,7 @@ from streams.judge.facts.panes import Panes
 from streams.judge.releases.evidence import Evidence
 from streams.judge.releases.release import Span
 from streams.judge.statistics.compare import Finding, State
-from tests.judging import PANE, START, World, pane
+from tests.judging import PANE, START, World, pane, take
 
 # Rules. Panes are one second long; attribution window and lateness are one second each.
 
@@ -110,7 +110,7 @@ def finding(metric: str, sums: Mapping[str, Mapping[str, float]], *, time: int |
                 name: (random.poisson(8, BUCKETS) * value / 8).tolist()
                 for name, value in sums[version].items()
             }
-            panes.take(pane(version, START + second * PANE, arm=arm, generation=2, buckets=buckets))
+            take(panes, pane(version, START + second * PANE, arm=arm, generation=2, buckets=buckets))
     if time is not None:
         panes.finish(time)
     policy = ReleasePolicy(

@@ -12,7 +12,7 @@ from streams.judge.core import Judge
 from streams.judge.facts.maturity import CLICKS, HOUR, Delays, maturity
 from streams.judge.facts.panes import Clocks, Panes, Window
 from streams.metrics import histogram
-from tests.judging import PANE, START, pane
+from tests.judging import PANE, START, pane, take
 
 
 def clicks(panes: Panes) -> float:
@@ -24,30 +24,30 @@ def test_of_one_key_the_highest_snapshot_holds_in_whatever_order_they_come() -> 
     for order in itertools.permutations(snapshots):
         panes = Panes()
         for snapshot in order:
-            panes.take(snapshot)
+            take(panes, snapshot)
         assert clicks(panes) == 30
 
 
 def test_sources_and_parts_add_up() -> None:
     panes = Panes()
     for partition, part in itertools.product((0, 1), (0, START + PANE)):
-        panes.take(pane("v1", START, sums={"clicks": 1}, partition=partition, part=part))
+        take(panes, pane("v1", START, sums={"clicks": 1}, partition=partition, part=part))
     assert clicks(panes) == 4
 
 
 def test_a_retracted_snapshot_voids_its_key_for_good() -> None:
     panes = Panes()
-    panes.take(pane("v1", START, number=2, sums={"clicks": 5}))
-    panes.take(pane("v1", START, number=3, retracted=True))
-    panes.take(pane("v1", START, number=2, sums={"clicks": 5}))
+    take(panes, pane("v1", START, number=2, sums={"clicks": 5}))
+    take(panes, pane("v1", START, number=3, retracted=True))
+    take(panes, pane("v1", START, number=2, sums={"clicks": 5}))
     assert clicks(panes) == 0
 
 
 def test_taking_a_snapshot_answers_by_how_much_it_raised_each_sum() -> None:
     panes = Panes()
-    assert panes.take(pane("v1", START, number=1, sums={"clicks": 2})) == {"clicks": 2}
-    assert panes.take(pane("v1", START, number=2, sums={"clicks": 5})) == {"clicks": 3}
-    assert panes.take(pane("v1", START, number=2, sums={"clicks": 5})) == {}
+    assert take(panes, pane("v1", START, number=1, sums={"clicks": 2})) == {"clicks": 2}
+    assert take(panes, pane("v1", START, number=2, sums={"clicks": 5})) == {"clicks": 3}
+    assert take(panes, pane("v1", START, number=2, sums={"clicks": 5})) == {}
 
 
 def test_bucket_sums_add_up_by_bucket_number() -> None:
@@ -55,7 +55,7 @@ def test_bucket_sums_add_up_by_bucket_number() -> None:
     for partition, buckets in ((0, [3, 7]), (1, [7])):
         record = pane("v1", START, partition=partition)
         record.buckets, record.bucket_sums = buckets, {"clicks": [1.0] * len(buckets)}
-        panes.take(record)
+        take(panes, record)
     (held,) = panes.all()
     (cell,) = held.cells.values()
     expected = np.zeros(BUCKETS)
@@ -73,13 +73,13 @@ def test_a_snapshot_that_contradicts_itself_is_refused(
     record = pane("v1", START)
     record.buckets, record.bucket_sums = buckets, {"clicks": sums}
     with pytest.raises(ValueError, match=problem):
-        Panes().take(record)
+        take(Panes(), record)
 
 
 def test_a_window_is_final_once_its_deadline_is_before_the_time_of_all() -> None:
     panes = Panes()
     record = pane("v1", START)
-    panes.take(record)
+    take(panes, record)
     assert panes.finish(record.deadline) == []
     assert [window.start for window in panes.finish(record.deadline + 1)] == [START]
     assert panes.finish(record.deadline + 2) == []
@@ -87,7 +87,7 @@ def test_a_window_is_final_once_its_deadline_is_before_the_time_of_all() -> None
 
 def test_what_is_not_final_is_not_forgotten() -> None:
     panes = Panes()
-    panes.take(pane("v1", START))
+    take(panes, pane("v1", START))
     panes.forget(START + 10 * PANE)
     assert len(panes.all()) == 1
     panes.finish(START + 10 * PANE)
@@ -134,7 +134,7 @@ def window(start: int, delays_ms: list[int], arm: str = "stable") -> Window:
     panes = Panes()
     record: Pane = pane("v1", start, arm=arm)
     record.click_delay = counts
-    panes.take(record)
+    take(panes, record)
     (made,) = panes.all()
     return made
 

@@ -117,13 +117,11 @@ class Panes:
         self._deadlines: list[tuple[int, int, int]] = []
         """A heap of the open windows' deadlines, starts and ends."""
 
-    def take(self, pane: Pane) -> Mapping[str, float]:
-        """Takes a snapshot; answers by how much it raised each sum: nothing where a higher one was there
-        already.
-
-        Raises ValueError for one that contradicts itself, as `streams.metrics.tallies.of` does.
+    def take(self, pane: Pane, tally: Tally) -> Mapping[str, float]:
+        """Takes a snapshot, and what it says; answers by how much it raised each sum: nothing where a higher
+        one was there already.
         """
-        snapshot = Snapshot(pane.snapshot, tallies.of(pane))
+        snapshot = Snapshot(pane.snapshot, tally)
         place = (pane.start, pane.end)
         window = self._windows.get(place)
         if window is None:
@@ -235,6 +233,10 @@ class Clocks:
         self._sources: dict[int, Progress] = {}
         self._spoken: dict[int, int] = {}
         self._count = 0
+        self.horizon: int | None = None
+        """The event time (ms) that all sources with data have reached; None until all have been heard, and
+        one has data. A source that has gone idle moves on with its `time`.
+        """
 
     def take(self, progress: Progress, timestamp: int = 0) -> None:
         """Keeps the higher one of a source; `timestamp` is Kafka's (ms)."""
@@ -243,6 +245,9 @@ class Clocks:
         if held is None or held.snapshot < progress.snapshot:
             self._sources[progress.partition] = progress
             self._count = progress.partitions
+            if self._complete:
+                reached = (max(p.clock, p.time) for p in self._sources.values() if p.clock >= YEAR_2000)
+                self.horizon = min(reached, default=None)
 
     @property
     def spoken(self) -> int | None:
@@ -257,19 +262,6 @@ class Clocks:
     def time(self) -> int | None:
         """All panes with a deadline before it are final; None until all sources have been heard."""
         return min(progress.time for progress in self._sources.values()) if self._complete else None
-
-    @property
-    def horizon(self) -> int | None:
-        """The event time (ms) that all sources with data have reached; None until all have been heard, and
-        one has data.
-
-        A source that has gone idle moves on with its `time`.
-        """
-        if not self._complete:
-            return None
-        return min(
-            (max(p.clock, p.time) for p in self._sources.values() if p.clock >= YEAR_2000), default=None
-        )
 
     @property
     def _complete(self) -> bool:

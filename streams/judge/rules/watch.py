@@ -24,6 +24,7 @@ from streams.judge.rules.limits import Band
 from streams.judge.rules.memory import Fire, Firing, Grid, History, Memory, Remembered
 from streams.judge.rules.read import Reader
 from streams.judge.rules.rules import Reading, Violation
+from streams.metrics.tallies import Tally
 
 CATCH_UP = 10_000
 """After a gap in event time, at most so many boundaries are made up for."""
@@ -105,11 +106,9 @@ class Watch:
         self._written: Saved | None = None
         self._handed: Saved | None = None
 
-    def take(self, pane: Pane, horizon: int | None) -> tuple[Mapping[str, float], list[Alert]]:
-        """Takes a snapshot; answers by how much it raised each sum, and alerts. Raises ValueError where it
-        contradicts itself.
-        """
-        raised = self.panes.take(pane)
+    def take(self, pane: Pane, tally: Tally, horizon: int | None) -> tuple[Mapping[str, float], list[Alert]]:
+        """Takes a snapshot, and what it says; answers by how much it raised each sum, and alerts."""
+        raised = self.panes.take(pane, tally)
         for pace in self._paces:
             if pace.boundary is None:
                 self._begin(pace, max(pane.start, self._floor))

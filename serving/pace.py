@@ -10,10 +10,10 @@ Rest = Callable[[], None]
 PIECE = 2 << 20
 """Bytes of a file that are worked on at a time: a huge page, which the system clears as a whole."""
 
-SHARE = 0.2
+SHARE = 0.1
 """Of a processor, that work takes which rests."""
 
-MOST = 2.0
+MOST = 4.0
 """Seconds of rests as a file is gone through: somebody may wait for it."""
 
 

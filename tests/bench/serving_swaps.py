@@ -23,7 +23,9 @@ SERVED, RETURNED = 0.4, 0.3
 PORTION = 120.0
 """Seconds of requests that are made at a time, before they are needed."""
 SETTLED = 10
-"""Swaps after which memory is taken for the first time, and of whose neighbours it is the mean."""
+"""Swaps after which memory is taken."""
+AMONG = 50
+"""Swaps of which it is the mean: that of ten goes up and down by 3 %."""
 
 
 class Window(NamedTuple):
@@ -66,7 +68,8 @@ class Rollbacks(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """MiB of a worker and its supervisor (resident), after the first swaps and after the last."""
+    """MiB of a worker and its supervisor (resident), mean of the first `AMONG` swaps from `SETTLED` on, and of
+    the last."""
 
     net: str
     swaps: int
@@ -153,7 +156,7 @@ def memory(world: World, net: Net, count: int) -> Memory:
             world.forget()
             sizes.append(processes.usage(process).memory)
     traffic.close()
-    return Memory(net.title, count, mean(sizes[SETTLED : 2 * SETTLED]), mean(sizes[-SETTLED:]))
+    return Memory(net.title, count, mean(sizes[SETTLED:][:AMONG]), mean(sizes[-AMONG:]))
 
 
 def _under_load(world: World, net: Net, pace: float, script: Callable[[], Iterator[float]]) -> list[Answer]:

@@ -142,8 +142,7 @@ class Run:
         self._keep("memory", found)
         yield Row(
             f"memory after {found.swaps} swaps, {found.net}",
-            f"{found.late:,.0f} MiB, at first {found.early:,.0f} "
-            f"({found.growth:+.1%})",
+            f"{found.late:,.0f} MiB, at first {found.early:,.0f} ({found.growth:+.1%})",
             "within 5 %",
             found.growth <= 0.05,
         )

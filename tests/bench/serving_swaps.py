@@ -68,8 +68,8 @@ class Rollbacks(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """MiB of a worker and its supervisor (resident), mean of the first `AMONG` swaps from `SETTLED` on, and of
-    the last."""
+    """MiB of a worker and its supervisor (resident): mean of the first `AMONG` swaps from `SETTLED` on, and
+    of the last."""
 
     net: str
     swaps: int

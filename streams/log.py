@@ -34,6 +34,12 @@ TIMEOUT = 10.0
 BACKOFF = 10.0
 """Seconds at most between two attempts."""
 
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+"""What the broker says while a partition has no leader, or the client does not know yet which it is."""
+
+ELECTION = 0.1
+"""Seconds to wait for one."""
+
 LARGEST = 8_000_000
 """Bytes of the largest record that our producers send; a broker that takes less refuses it."""
 
@@ -58,6 +64,22 @@ def layout(settings: Settings, topic: Topic) -> Layout:
     resource = ConfigResource(ConfigResource.Type.TOPIC, name)
     config = admin.describe_configs([resource])[resource].result(TIMEOUT)
     return Layout(len(metadata.partitions), config["message.timestamp.type"].value == "LogAppendTime")
+
+
+def answer(question: Callable[[], Found], timeout: float = TIMEOUT) -> Found:
+    """What the broker answers to a question about partitions, which is asked again for `timeout` seconds
+    while one of them has no leader: it was made a moment ago, or its broker was lost.
+
+    Raises `KafkaException`.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return question()
+        except KafkaException as error:
+            if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
+                raise
+            time.sleep(ELECTION)
 
 
 class Entry(NamedTuple):
@@ -114,7 +136,7 @@ class Follower:
         where this one stopped.
         """
         deadline = time.monotonic() + timeout
-        ends = self._ends(timeout)
+        ends = answer(lambda: self._ends(timeout), timeout)
         while any(self._positions[partition] < end for partition, end in ends.items()):
             left = deadline - time.monotonic()
             if left <= 0:

@@ -1,6 +1,7 @@
 """Reads a stretch of the event topics from Kafka, to make a reference profile of it."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -9,6 +10,7 @@ from infra.commands.profile_files import PREDICTIONS, REQUESTS
 from infra.commands.profile_sample import Sample
 from schemas import topics
 from schemas.settings import Settings
+from streams.log import answer
 
 EARLY = 300_000
 """Records may be stamped so many ms later than Kafka took them."""
@@ -94,7 +96,7 @@ def _at(consumer: Consumer, places: list[tuple[str, int]], time: int) -> dict[tu
     """Each partition's first record that Kafka took at `time` (ms) or later; its end where there is none."""
     asked = [TopicPartition(*place, max(0, time)) for place in places]
     found = {}
-    for answer in consumer.offsets_for_times(asked, PATIENCE):
-        _, high = consumer.get_watermark_offsets(answer, PATIENCE)
-        found[answer.topic, answer.partition] = answer.offset if answer.offset >= 0 else high
+    for place in answer(lambda: consumer.offsets_for_times(asked, PATIENCE), PATIENCE):
+        _, high = answer(partial(consumer.get_watermark_offsets, place, PATIENCE), PATIENCE)
+        found[place.topic, place.partition] = place.offset if place.offset >= 0 else high
     return found

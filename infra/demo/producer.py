@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
@@ -20,7 +21,7 @@ from infra.demo.visits import Visit
 from schemas import topics
 from schemas.records import ENCODER, Codec, Feedback, Prediction, Request
 from schemas.settings import Settings
-from streams.log import Output, layout
+from streams.log import TIMEOUT, Output, answer, layout
 
 SHOWN = 10
 """Films on the page: the first so many of the ranking."""
@@ -176,7 +177,7 @@ def _from_now_on(settings: Settings) -> Consumer:
     name = topics.PREDICTIONS.full_name(settings.topics)
     partitions = [TopicPartition(name, p) for p in range(layout(settings, topics.PREDICTIONS).partitions)]
     for partition in partitions:
-        partition.offset = consumer.get_watermark_offsets(partition, 10.0)[1]
+        partition.offset = answer(partial(consumer.get_watermark_offsets, partition, TIMEOUT))[1]
     consumer.assign(partitions)
     return consumer
 

@@ -10,7 +10,7 @@ from confluent_kafka import TopicPartition as Place
 
 from schemas.settings import Settings
 from schemas.topics import Topic
-from streams.log import TIMEOUT, Entry, entry_of
+from streams.log import TIMEOUT, Entry, answer, entry_of
 
 BATCH = 5_000
 """Records at a time."""
@@ -38,9 +38,9 @@ class Past:
             }
         )
         self._name = topic.full_name(settings.topics)
-        low, high = self._consumer.get_watermark_offsets(Place(self._name, partition), TIMEOUT)
         asked = [Place(self._name, partition, max(0, since))]
-        found = self._consumer.offsets_for_times(asked, TIMEOUT)[0].offset
+        low, high = answer(lambda: self._consumer.get_watermark_offsets(asked[0], TIMEOUT))
+        found = answer(lambda: self._consumer.offsets_for_times(asked, TIMEOUT))[0].offset
         self.first = found if found >= 0 else high
         self.cut = low > 0 and self.first == low
         self.end = high if end is None else min(end, high)

@@ -6,12 +6,13 @@ broker. Between a crash and the last commit lies at most twice `serving.worker.S
 answered twice, and the join counts one.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas import topics
 from schemas.settings import Settings
@@ -31,8 +32,8 @@ def group_of(settings: Settings, only: Sequence[str]) -> str:
 
 
 class Span(NamedTuple):
-    """Requests of a partition that are answered but not committed: offsets from `first` up to `next`,
-    exclusive."""
+    """Requests of a partition that are taken but not committed: they begin at offset `first`, and those below
+    `next` are answered."""
 
     first: int
     next: int
@@ -71,34 +72,32 @@ class Intake:
         self._owned: set[int] = set()
         self._is_dealt = False
         self._open: dict[int, Span] = {}
+        """Of each partition that is owned and of which something has been taken since."""
         self._marked: dict[int, int] = {}
         """By partition, up to which offset (exclusive) the next commit goes."""
-        self._consumer = Consumer(
-            settings.kafka.librdkafka()
-            | {
-                "group.id": group,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                # A new group begins with the first request there is: whatever came before its first worker is
-                # answered too.
-                "auto.offset.reset": "earliest",
-                # Partitions that stay with a worker are served on while others move.
-                "partition.assignment.strategy": "cooperative-sticky",
-                # Whoever comes back as the same instance has its partitions again at once, the others keep
-                # theirs, and nobody waits for the session of a worker that crashed to end.
-                "group.instance.id": instance,
-                # One that does not come back is out of the group after this, and others have its partitions.
-                "session.timeout.ms": 6_000,
-                # A worker that joins or leaves is noticed by the others at their next heartbeat.
-                "heartbeat.interval.ms": 500,
-                # Kafka is the queue: what is fetched ahead is little, and asked for again soon.
-                "queued.min.messages": 2_000,
-                "queued.max.messages.kbytes": 32_768,
-                "fetch.queue.backoff.ms": 10,
-                "error_cb": outage.notice,
-            }
-        )
-        self._consumer.subscribe([self._topic], self._assigned, self._revoked, self._lost)
+        self._config = settings.kafka.librdkafka() | {
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            # A new group begins with the first request there is: whatever came before its first worker is
+            # answered too.
+            "auto.offset.reset": "earliest",
+            # Partitions that stay with a worker are served on while others move.
+            "partition.assignment.strategy": "cooperative-sticky",
+            # Whoever comes back as the same instance has its partitions again at once, the others keep
+            # theirs, and nobody waits for the session of a worker that crashed to end.
+            "group.instance.id": instance,
+            # One that does not come back is out of the group after this, and others have its partitions.
+            "session.timeout.ms": 6_000,
+            # A worker that joins or leaves is noticed by the others at their next heartbeat.
+            "heartbeat.interval.ms": 500,
+            # Kafka is the queue: what is fetched ahead is little, and asked for again soon.
+            "queued.min.messages": 2_000,
+            "queued.max.messages.kbytes": 32_768,
+            "fetch.queue.backoff.ms": 10,
+            "error_cb": outage.notice,
+        }
+        self._consumer = self._member()
 
     @property
     def partitions(self) -> list[int] | None:
@@ -112,9 +111,12 @@ class Intake:
         for message in self._consumer.consume(most, timeout):
             error = message.error()
             if error is None:
+                partition, offset = coordinates(message)
+                if partition in self._owned and partition not in self._open:
+                    self._open[partition] = Span(offset, offset)
                 found.append(message)
-            elif error.fatal():  # it consumes nothing ever again: another member came as our instance
-                raise KafkaException(error)
+            elif error.code() == KafkaError._FATAL:
+                self._come_back(error)
             else:
                 log.warning("%s: %s", self._topic, error.str())
         return found
@@ -124,27 +126,25 @@ class Intake:
         one's to commit."""
         for message in messages:
             partition, offset = coordinates(message)
-            if partition in self._owned:
-                first = self._open[partition].first if partition in self._open else offset
-                self._open[partition] = Span(first, offset + 1)
+            span = self._open.get(partition)
+            if span is not None and offset >= span.next:
+                self._open[partition] = Span(span.first, offset + 1)
 
     def mark(self) -> None:
         """Marks all that is answered, for the next commit."""
-        self._marked = {partition: span.next for partition, span in self._open.items()}
+        self._marked = {place: span.next for place, span in self._open.items() if span.next > span.first}
 
     def commit(self) -> None:
         """Commits what was marked last; the caller knows that the broker has the answers to it."""
         offsets = [TopicPartition(self._topic, partition, upto) for partition, upto in self._marked.items()]
         for partition, upto in self._marked.items():
-            span = self._open.pop(partition)
-            if span.next > upto:
-                self._open[partition] = Span(upto, span.next)
+            self._open[partition] = Span(upto, self._open[partition].next)
         self._marked = {}
         if offsets:
             self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def rewind(self) -> bool:
-        """Takes once more what is answered but not committed: the answers did not arrive. Only between
+        """Takes once more what is taken but not committed: the answers did not arrive. Only between
         batches. False: not now, for want of a broker; to be asked again before anything is committed.
         """
         self._marked = {}
@@ -164,11 +164,31 @@ class Intake:
         the client has sent that word when it has no member id any more.
         """
         self._hand_over(set(self._open))
-        self._consumer.unsubscribe()
-        deadline = time.monotonic() + LEAVE
-        while self._consumer.memberid() and time.monotonic() < deadline:
-            self._consumer.consume(1, 0.02)  # what it still hands over is not answered, so not committed
+        with contextlib.suppress(KafkaException):  # the group has put it out already
+            self._consumer.unsubscribe()
+            deadline = time.monotonic() + LEAVE
+            while self._consumer.memberid() and time.monotonic() < deadline:
+                self._consumer.consume(1, 0.02)  # what it still hands over is not answered, so not committed
         self._consumer.close()
+
+    def _member(self) -> Consumer:
+        """A consumer that joins the group."""
+        consumer = Consumer(self._config)
+        consumer.subscribe([self._topic], self._assigned, self._revoked, self._lost)
+        return consumer
+
+    def _come_back(self, error: KafkaError) -> None:
+        """The group has put our consumer out, which consumes nothing ever again: joins it as a new one, which
+        has the same partitions and begins at the last commit.
+
+        It happens after an outage longer than the session, though nobody else came as our instance: the
+        client takes itself for out, and sends what it still had to commit without its member id.
+        """
+        log.warning("put out of the consumer group (%s); joining it again", error.str())
+        self._forget(set(self._owned))
+        self._is_dealt = False
+        self._consumer.close()
+        self._consumer = self._member()
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         new = {partition.partition for partition in partitions}
@@ -183,10 +203,11 @@ class Intake:
 
     def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Somebody else has them already, and begins at the last commit."""
-        for partition in partitions:
-            self._owned.discard(partition.partition)
-            self._open.pop(partition.partition, None)
-            self._marked.pop(partition.partition, None)
+        self._forget({partition.partition for partition in partitions})
+
+    def _forget(self, partitions: set[int]) -> None:
+        self._owned -= partitions
+        self._take_open(partitions)
 
     def _hand_over(self, partitions: set[int]) -> None:
         """Flush, then commit, then let go: in any other order a successor would miss or repeat answers."""
@@ -202,6 +223,7 @@ class Intake:
             )
 
     def _take_open(self, partitions: set[int]) -> list[TopicPartition]:
-        taken = [(partition, self._open.pop(partition)) for partition in partitions & self._open.keys()]
+        taken = {place: self._open.pop(place) for place in partitions & self._open.keys()}
         self._marked = {place: upto for place, upto in self._marked.items() if place in self._open}
-        return [TopicPartition(self._topic, partition, span.next) for partition, span in taken]
+        upto = {place: span.next for place, span in taken.items() if span.next > span.first}
+        return [TopicPartition(self._topic, place, offset) for place, offset in upto.items()]

@@ -145,9 +145,6 @@ class Follower:
                 )
             for message in self._consume(10_000, min(left, 1.0)):
                 self._take(message)
-                error = message.error()
-                if error is not None and error.fatal():
-                    raise KafkaException(error)
         self._whole = True
         entries, self._read = self._read, []
         return entries

@@ -61,9 +61,7 @@ def _messages(settings: Settings, names: list[str], start: int, end: int) -> Ite
                 place = (message.topic(), message.partition())
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    if error.fatal() or not error.retriable():
-                        raise KafkaException(error)
-                    continue
+                    raise KafkaException(error)
                 if place not in left:
                     continue
                 offset = message.offset() or 0

@@ -56,10 +56,10 @@ class Past:
                 if error is None:
                     batch.append(entry_of(message))
                     self._position = batch[-1].offset + 1
-                elif error.fatal():
-                    raise KafkaException(error)
                 elif error.code() == KafkaError._PARTITION_EOF:  # perhaps behind a transaction's marker
                     self._position = max(self._position, message.offset() or 0)
+                else:  # what the client can mend it does not tell
+                    raise KafkaException(error)
             yield [each for each in batch if each.offset < self.end]
 
     def close(self) -> None:

@@ -236,7 +236,11 @@ class World:
             predictions = self.predictions()
             return predictions if wanted <= {one.request_id for one in predictions} else []
 
-        return until(found)
+        try:
+            return until(found)
+        except AssertionError as error:
+            missing = sorted(wanted - {one.request_id for one in self.predictions()})
+            raise AssertionError(f"{len(missing)} of {len(wanted)} unanswered: {missing[:5]}") from error
 
     def _follow(self, topic: Topic) -> Topics:
         if topic not in self._topics:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from infra.local.stack import LocalStack
 from infra.topics import create
@@ -30,10 +30,11 @@ class Member:
     def __init__(self, settings: Settings) -> None:
         self.arrives = True
         self.partitions: list[int] = []
+        self.instance = uuid4().hex
         self.intake = Intake(
             settings,
             settings.topics.prefix + GROUP,
-            uuid4().hex,
+            self.instance,
             Outage(settings.kafka.brokers),
             lambda: self.arrives,
             self.partitions.extend,
@@ -161,6 +162,60 @@ def test_a_member_goes_on_with_its_partitions_while_another_one_joins(
     kept = set(range(settings.topics.partitions)) - set(second.partitions)
     assert kept
     assert all(kept <= found for found in held)
+
+
+def test_a_member_that_the_group_has_put_out_joins_again(
+    settings: Settings, members: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Member(settings)
+    committed = first.take(5)
+    first.intake.answered(committed)
+    first.intake.mark()
+    first.intake.commit()
+    pending = first.take(4)
+    another_as(first, settings)
+    deadline = time.monotonic() + 30
+    while "joining it again" not in caplog.text:
+        assert time.monotonic() < deadline
+        pending += first.intake.consume(1, 0.05)
+    first.intake.answered(pending)  # on their way when it was put out: they come again
+    rest = first.take(15)
+    assert numbers(committed + rest) == list(range(20))
+    first.intake.answered(rest)
+    first.intake.close()
+    second = join(settings, members)
+    assert second.intake.consume(1, 1.0) == []
+    assert second.partitions
+
+
+def test_a_member_that_the_group_has_put_out_can_end(settings: Settings) -> None:
+    member = Member(settings)
+    member.intake.answered(member.take(5))
+    another_as(member, settings)
+    time.sleep(1.0)  # two heartbeats: its client knows
+    member.intake.close()
+
+
+def another_as(member: Member, settings: Settings) -> None:
+    """Another client takes the member's place in the group, and goes."""
+    client = Consumer(
+        settings.kafka.librdkafka()
+        | {
+            "group.id": settings.topics.prefix + GROUP,
+            "group.instance.id": member.instance,
+            "enable.auto.commit": False,
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+    )
+    assigned: list[TopicPartition] = []
+    client.subscribe(
+        [topics.REQUESTS.full_name(settings.topics)], on_assign=lambda _, found: assigned.extend(found)
+    )
+    deadline = time.monotonic() + 30
+    while not assigned:
+        assert time.monotonic() < deadline
+        client.poll(0.05)
+    client.close()
 
 
 def test_answers_have_arrived_once_the_broker_has_them(settings: Settings) -> None:

@@ -36,6 +36,10 @@ LOADING_NICENESS = 10
 """Of the threads that load and sum, so that they give way to batches: Linux has priorities by thread. Of the
 loader's only where sessions make no threads, for those inherit it, and would run batches with it."""
 
+HEARD = 1.0
+"""Seconds that a load waits at most until Kafka has its version's reference profile: the join counts by it what
+comes after it."""
+
 FAREWELL = 1.0
 """Seconds that a worker which is told to stop waits for Kafka to take its last words."""
 
@@ -198,6 +202,7 @@ class Control(threading.Thread):
         if package.profile is not None and (model, version) not in self._profiles_sent:
             self._profiles_sent.add((model, version))
             self._voice.publish(topics.PROFILES, f"{model}/{version}", ENCODER.encode(package.profile))
+            self._voice.wait(HEARD)
         return loaded
 
 

@@ -182,6 +182,11 @@ class Voice:
             self._lost.discard((topic, key))
             self._say((topic, key), value)
 
+    def wait(self, timeout: float) -> None:
+        """Waits at most `timeout` seconds until Kafka has taken what has been said so far."""
+        with contextlib.suppress(KafkaException):  # `mend` says it again
+            self._output.flush(timeout)
+
     def mend(self) -> None:
         """Says again what was not heard; to be called about every second, and never waits."""
         with contextlib.suppress(KafkaException):  # about what was only mentioned

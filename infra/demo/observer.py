@@ -40,9 +40,9 @@ SELECT version, argMax(feature, psi), max(psi) FROM (
 
 LOST = """\
 SELECT metric, sum(numerator) FROM metrics
-WHERE metric IN ('late', 'duplicates', 'expired', 'unmatched', 'unanswered', 'mispartitioned', 'dead_letters',
-'errors')
-GROUP BY metric"""
+WHERE metric IN ('late', 'duplicates', 'expired', 'unmatched', 'unanswered', 'mispartitioned', 'errors')
+GROUP BY metric
+UNION ALL SELECT 'dead letters of the ' || stage, count() FROM dead_letters GROUP BY stage"""
 
 
 class Sums(NamedTuple):

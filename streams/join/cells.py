@@ -128,7 +128,7 @@ def make_cell(
     cell = state.cells[row]
     cell.version, cell.value, cell.generation = version, value, generation
     cell.window, cell.segment, cell.arm = window, segment, arm
-    cell.counters, cell.buckets, cell.holders, cell.changed = NONE, NONE, 0, 1
+    cell.counters, cell.profile, cell.buckets, cell.holders, cell.changed = NONE, NONE, NONE, 0, 1
     state.sums[row, :] = 0.0
     if segment == 0 and arm != NO_ARM:
         bucket = take(state.bucket_rows, state.pools, BUCKETS_)
@@ -181,6 +181,9 @@ def cell_of_version(
     if cell >= 0:
         return cell
     cell = make_cell(state, window, version, arm, generation, 0, NO_WORD)
+    # For good: what is counted before and after a profile came would not add up.
+    model = state.models[state.windows[window].model].name
+    state.cells[cell].profile = find(state.by_version, mix(model, version))
     born(state, cell, start, end, -1, -1, 0)
     return cell
 

@@ -14,6 +14,9 @@ from streams.join.shapes import Shapes
 from streams.join.sums import layout
 from streams.join.text import text
 
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""Makes one number of two hashes."""
+
 
 class Control:
     """Holds them, and says by `edition` when the arrays have changed."""
@@ -23,6 +26,7 @@ class Control:
         self.references = references
         self.shapes = Shapes(timeline)
         self.edition = 0
+        self._versions: set[int] = set()
         self.refresh()
 
     def refresh(self) -> None:
@@ -38,6 +42,15 @@ class Control:
         """Whether some request or prediction is of a model without a policy."""
         models = np.unique(scanned.rows["model"][scanned.rows["fault"] == 0]).tolist()
         return not all(map(self.shapes.has_policy, models))
+
+    def new_versions(self, scanned: Scanned) -> set[int]:
+        """The versions of good predictions, as numbers, that have not been `welcome` yet."""
+        rows = scanned.rows[scanned.rows["fault"] == 0]
+        return set(np.unique(rows["model"] * _ODD + rows["version"]).tolist()) - self._versions
+
+    def welcome(self, versions: set[int]) -> None:
+        """The references have been read since these were predicted by for the first time."""
+        self._versions |= versions
 
     def meet(self, data: Bytes, rows: Rows) -> None:
         """Gives every model of scanned requests or predictions a row."""

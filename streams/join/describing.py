@@ -15,14 +15,13 @@ from streams.join.facts import (
     NO_SURFACE,
     NO_USER,
     USER,
-    model_of,
     shape_of,
 )
 from streams.join.grammar import END, next_member
 from streams.join.hashmap import NONE
 from streams.join.layout import Bytes, State
 from streams.join.lists import link_to
-from streams.join.references import profile_of, tally, tally_nothing
+from streams.join.references import tally, tally_nothing
 from streams.join.tallies import add_all, move_to, sum_up
 from streams.join.text import hash_of, text_hash
 
@@ -47,17 +46,10 @@ def describe(state: State, asked: int, row: int) -> None:
         sum_up(state, row, state.after)
         segment(state, row, state.blobs, surface, surface_end, segments, 1)
     if flags & NO_FEATURES and features >= 0:
-        profile = profile_of_prediction(state, row)
+        profile = state.cells[prediction.cell].profile
         if profile >= 0:
             tally_nothing(state, prediction.cell, profile, -1)
             tally(state, prediction.cell, profile, state.blobs, features)
-
-
-@inner
-def profile_of_prediction(state: State, row: int) -> int:
-    prediction = state.predictions[row]
-    model = state.models[model_of(state, row)].name
-    return profile_of(state, model, state.cells[prediction.cell].version)
 
 
 @inner

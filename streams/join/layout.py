@@ -145,6 +145,7 @@ CELL = np.dtype(
         ("window", "i4"),
         ("segment", "i4"),  # 0: all; else the policy's segment, counted from 1
         ("counters", "i4"),  # the last of them
+        ("profile", "i4"),  # in whose bins features and scores are counted; -1: in none
         ("buckets", "i4"),
         ("holders", "i4"),  # predictions that point here
         ("arm", "u1"),

@@ -18,7 +18,7 @@ from streams.join.batches import (
     time_of,
 )
 from streams.join.cells import add, cell_of_nobody, cell_of_version, hold_cell, window_of
-from streams.join.describing import describe, profile_of_prediction, segment
+from streams.join.describing import describe, segment
 from streams.join.facts import (
     LISTED,
     NO_FEATURES,
@@ -189,7 +189,7 @@ def _enter(state: State, batch: Batch, i: int, row: int) -> None:
     sum_up(state, row, state.after)
     add_all(state, prediction.cell, row)
     segment(state, row, batch.data, record.surface_start, record.surface_end, record.segments_start, 0)
-    profile = profile_of_prediction(state, row)
+    profile = state.cells[prediction.cell].profile
     if profile < 0:
         return
     if record.features_start >= 0:

@@ -98,12 +98,6 @@ class References:
 
 
 @inner
-def profile_of(state: State, model: np.uint64, version: np.uint64) -> int:
-    """A version's profile; `NONE` where it has none."""
-    return find(state.by_version, mix(model, version))
-
-
-@inner
 def tally(state: State, cell: int, row: int, data: Bytes, start: int) -> None:
     """Counts the features of one prediction, the JSON object at `start`."""
     touch(state, cell)

@@ -165,7 +165,7 @@ class JoinStage:
         topic, join, now = BY_NAME[partition.topic], owned.join, _now()
         events = records if isinstance(records, Events) else self.prepare(topic.name, records)
         scanned = events.scanned
-        await self._await_policies(topic, scanned, now)
+        await self._await_control(topic, scanned, now)
         for item in join.read(topic, events, scanned):
             self._pass_on(item, topic, partition.partition, now)
 
@@ -362,15 +362,18 @@ class JoinStage:
                 timestamp=record.timestamp,
             )
 
-    async def _await_policies(self, topic: Topic, scanned: Scanned, fetched: int) -> None:
-        unknown, latest = False, BEGINNING
+    async def _await_control(self, topic: Topic, scanned: Scanned, fetched: int) -> None:
+        unknown, latest, versions = False, BEGINNING, set[int]()
         if topic is not topics.FEEDBACK:
             unknown, latest = self._control.has_strangers(scanned), latest_of(scanned)
+        if topic is topics.PREDICTIONS:  # a version's profile comes before its first prediction
+            versions = self._control.new_versions(scanned)
         # A policy that has come since the last read is in force `NOTICE` after it; some records are ahead.
         ahead = latest >= self._controlled + NOTICE - STALE
-        oldest = fetched if unknown or ahead else fetched - STALE
+        oldest = fetched if unknown or versions or ahead else fetched - STALE
         while self._controlled < oldest:
             await self._read_control()
+        self._control.welcome(versions)
 
     def _begin_reading(self) -> "asyncio.Task[ControlRecords]":
         """Reads control topics to their end, beside other work: their broker may take a tenth of a second."""

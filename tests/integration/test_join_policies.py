@@ -1,5 +1,5 @@
-"""The join stage and `control.policies` on the real broker: which policy shapes the panes of records that are
-stamped ahead. Faust is left out: the stage is handed its records here.
+"""The join stage and its control topics on the real broker: which policy shapes the panes of records that are
+stamped ahead, and which versions' profiles it knows. Faust is left out: the stage is handed its records here.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from infra import topics as admin
 from infra.commands.policy_log import published
 from schemas import topics
 from schemas.errors import HeadgateError
-from schemas.records import Codec, Pane, PaneRecord
+from schemas.records import ENCODER, Codec, Distribution, Pane, PaneRecord, Profile
 from schemas.settings import Settings
 from streams.columns import Records
 from streams.join.stage import STALE, JoinStage
@@ -48,11 +48,18 @@ class World:
         self._output.flush()
         return published(self._settings)[-1].in_force or 0
 
-    async def predict(self, ts: int, model: str = "ranker") -> None:
+    def describe(self, version: str) -> None:
+        """Publishes a reference profile of that version of `ranker`, with one feature, `age`, in two bins."""
+        age = Distribution(counts=[1, 1], edges=[18.0])
+        profile = Profile(model="ranker", version=version, ts=_now(), features={"age": age})
+        self._output.send(topics.PROFILES, f"ranker/{version}", ENCODER.encode(profile))
+        self._output.flush()
+
+    async def predict(self, ts: int, model: str = "ranker", version: str = "v1") -> None:
         """The stage reads a prediction of that time."""
         prediction = {
-            "request_id": f"r{self._read}", "ts": ts, "model": model, "version": "v1",
-            "arm": "stable", "status": "ok", "latency_ms": 1,
+            "request_id": f"r{self._read}", "ts": ts, "model": model, "version": version,
+            "arm": "stable", "status": "ok", "latency_ms": 1, "features": {"age": 30},
         }  # fmt: skip
         value = json.dumps(prediction).encode()
         record = Raw(self._read, ts, str(prediction["request_id"]).encode(), value)
@@ -153,3 +160,17 @@ def test_policies_of_several_models_that_come_together_retract_the_panes_of_each
         return after
 
     assert {pane.model for pane in asyncio.run(scenario()) if pane.retracted} == {"ranker", "detector"}
+
+
+def test_a_version_is_counted_by_the_profile_that_came_before_its_first_prediction(world: World) -> None:
+    async def scenario() -> list[Pane]:
+        world.publish("10s")
+        await world.predict(_now())
+        world.describe("v2")
+        await world.predict(_now(), version="v2")
+        panes = await world.panes()
+        await world.close()
+        return panes
+
+    found = {pane.version: pane.features for pane in asyncio.run(scenario())}
+    assert found == {"v1": {}, "v2": {"age": [0, 1]}}

@@ -81,6 +81,11 @@ class Desk:
         self.timeline.add(watched, NOON + at)
         self.control.refresh()
 
+    def publish(self, profile: Profile) -> None:
+        """A profile comes."""
+        self.control.references.add(profile)
+        self.control.refresh()
+
     def request(self, at: int, /, *, kafka: int | None = None, **fields: object) -> None:
         """Reads a request of that `ts`; `kafka` is the Kafka timestamp, the same where not said."""
         self._read(REQUESTS, at, kafka, {"request_id": "r", "model": "ranker"} | fields)

@@ -1,7 +1,7 @@
 """Features and scores in the bins of a version's reference profile."""
 
 from schemas.records import Distribution, Pane, Profile
-from tests.oracle.desk import NOON, POLICY, SECOND, Desk
+from tests.oracle.desk import NOON, PANE, POLICY, SECOND, Desk
 
 PROFILE = Profile(
     model="ranker",
@@ -75,3 +75,18 @@ def test_a_versions_first_profile_holds() -> None:
     desk = Desk(POLICY, PROFILE, other)
     desk.prediction(0, features={"age": 30})
     assert total(desk).features["age"] == [0, 1, 0]
+
+
+def test_a_profile_that_comes_within_a_pane_holds_from_the_next_one_on() -> None:
+    desk = Desk(POLICY)
+    desk.prediction(0, request_id="before")
+    desk.publish(PROFILE)
+    desk.request(0, request_id="before", features={"age": 30})
+    desk.prediction(SECOND, request_id="after", features={"age": 30})
+    desk.prediction(PANE, request_id="next")
+    desk.request(PANE, request_id="next", features={"age": 30})
+    desk.close()
+    first, second = (pane for pane in desk.emitted if pane.version == "v1" and not pane.segment)
+    assert (first.sums["predictions"], first.features, first.quality) == (2, {}, {})
+    assert second.features["age"] == [0, 1, 0]
+    assert second.quality["age"][0] == 1

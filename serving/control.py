@@ -37,8 +37,8 @@ LOADING_NICENESS = 10
 loader's only where sessions make no threads, for those inherit it, and would run batches with it."""
 
 HEARD = 1.0
-"""Seconds that a load waits at most until Kafka has its version's reference profile: the join counts by it what
-comes after it."""
+"""Seconds that a load waits at most until Kafka has its version's reference profile: the join counts by it
+what comes after it."""
 
 FAREWELL = 1.0
 """Seconds that a worker which is told to stop waits for Kafka to take its last words."""

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from schemas.clickhouse import TABLES
-from schemas.settings import Settings
+from tests.conftest import Stack
 from tests.contract.view_world import Database, opened
 
 
-@pytest.fixture(scope="module")
-def emptied(settings: Settings) -> Iterator[Database]:
-    with opened(settings) as database:
+@pytest.fixture(scope="session")
+def emptied(stack: Stack) -> Iterator[Database]:
+    """One for all modules: to make its tables and views takes seconds."""
+    with opened(stack.settings) as database:
         yield database
 
 

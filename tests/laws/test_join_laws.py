@@ -19,7 +19,7 @@ PROFILES = References()
 for profile in streams.PROFILES:
     PROFILES.add(profile)
 MANY = settings(
-    max_examples=150, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+    max_examples=100, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 )
 
 

@@ -12,7 +12,7 @@ from tests.oracle.random_streams import BASE, PROFILES, Log
 from tests.oracle.truth import compute
 from tests.oracle.views import disagreements, rows
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=30, deadline=None)
 TOLERANCE = 300_000
 
 

@@ -118,7 +118,7 @@ def messy(draw: st.DrawFn, topic: Topic) -> bytes:
 
 
 @pytest.mark.parametrize("topic", SCANS, ids=lambda topic: topic.name)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_every_event_is_scanned_as_it_is_decoded(topic: Topic, data: st.DataObject) -> None:
     written = data.draw(st.sampled_from(WRITERS))
@@ -130,7 +130,7 @@ def test_every_event_is_scanned_as_it_is_decoded(topic: Topic, data: st.DataObje
 
 
 @pytest.mark.parametrize("topic", SCANS, ids=lambda topic: topic.name)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_whatever_stands_in_a_field_is_judged_as_msgspec_judges_it(topic: Topic, data: st.DataObject) -> None:
     check(topic, data.draw(st.lists(messy(topic), min_size=1, max_size=4)))

@@ -45,8 +45,8 @@ class Control:
 
     def new_versions(self, scanned: Scanned) -> set[int]:
         """The versions of good predictions, as numbers, that have not been `welcome` yet."""
-        rows = scanned.rows[scanned.rows["fault"] == 0]
-        return set(np.unique(rows["model"] * _ODD + rows["version"]).tolist()) - self._versions
+        rows, good = scanned.rows, scanned.rows["fault"] == 0
+        return set(np.unique(rows["model"][good] * _ODD + rows["version"][good]).tolist()) - self._versions
 
     def welcome(self, versions: set[int]) -> None:
         """The references have been read since these were predicted by for the first time."""

@@ -15,6 +15,7 @@ from schemas.records import ENCODER, Sample
 from schemas.settings import Settings
 from streams.sink import FULL, SinkStage
 from streams.stage import Assigned, Reading, TopicPartition
+from streams.storage.writer import Writer
 from tests.contract.view_world import MINUTE, pane, progress
 
 NOW = time.time_ns() // 1_000_000
@@ -59,6 +60,14 @@ def count(settings: Settings) -> int:
     finally:
         client.close()
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables(settings: Settings) -> None:
+    """All tables and views are there: on a busy machine it takes longer to make them than to say farewell."""
+    writer = Writer(settings.clickhouse, settings.storage)
+    writer.write({})
+    writer.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from infra.local.stack import LocalStack
@@ -51,7 +52,10 @@ class Workers:
         traffic.wait_until(lambda: self._shares(members), 45)
 
     def _shares(self, members: int) -> bool:
-        found = self._admin.describe_consumer_groups([self._group])[self._group].result()
+        try:
+            found = self._admin.describe_consumer_groups([self._group])[self._group].result()
+        except KafkaException:  # a new broker is nobody's coordinator at first
+            return False
         shares = [len(member.assignment.topic_partitions) for member in found.members]
         partitions = 3 * self._settings.topics.partitions
         return len(shares) == members and all(shares) and sum(shares) == partitions

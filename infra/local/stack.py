@@ -4,6 +4,7 @@ run on."""
 import fcntl
 import shutil
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -39,8 +40,10 @@ class LocalStack:
         kafka_port: int = 0,
         clickhouse_port: int = 0,
         base: Settings | None = None,
+        java: Sequence[str] = (),
     ) -> None:
-        """Keeps its data in the folder `data`, or in a temporary one. Port 0 is a free one.
+        """Keeps its data in the folder `data`, or in a temporary one. Port 0 is a free one. `java`: options
+        of the broker's Java.
 
         Topic prefix, partitions and ClickHouse's user, password and database are `base`'s; the broker has no
         security and one replica.
@@ -51,7 +54,7 @@ class LocalStack:
         self.logs = self._data / "logs"
         base = base or Settings()
         account = base.clickhouse
-        self.kafka = Kafka(self._data / "kafka", self.logs / "kafka.log", kafka_port)
+        self.kafka = Kafka(self._data / "kafka", self.logs / "kafka.log", kafka_port, java)
         self.clickhouse = ClickHouse(
             self._data / "clickhouse",
             self.logs / "clickhouse.log",

@@ -37,7 +37,7 @@ def usage(process: psutil.Process) -> Usage:
 
 def python(module: str, *arguments: str) -> psutil.Popen:
     """Starts a module of ours; who calls waits for it."""
-    return psutil.Popen([sys.executable, "-S", "-m", module, *arguments])
+    return psutil.Popen([sys.executable, "-m", module, *arguments])
 
 
 def alive(process: psutil.Process) -> bool:

@@ -99,7 +99,8 @@ class Run:
                 f"p50 {found.added_p50:.1f} ms, p99 {found.added_p99:.1f} ms "
                 f"(whole: p50 {found.p50:.1f}, p99 {found.p99:.1f}; inference p50 {found.infer_p50:.1f}; "
                 f"cores busy: worker {found.cores.worker:.2f}, broker {found.cores.broker:.2f}, generator "
-                f"{found.cores.generator:.2f})",
+                f"{found.cores.generator:.2f}, taken away by the host {found.cores.host:.2f}; Kafka alone "
+                f"p50 {found.echo_p50:.1f}, p99 {found.echo_p99:.1f}, host {found.echo_host:.2f})",
                 "p99 < 5 ms",
                 found.added_p99 < 5,
             )

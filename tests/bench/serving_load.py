@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from confluent_kafka import TopicPartition as Partition
 from schemas import topics
 from schemas.records import Codec, Prediction
 from schemas.settings import Settings
+from streams import log
 from streams.log import Follower
 from tests.bench import serving_nets
 from tests.bench.serving_nets import Net
@@ -146,7 +148,11 @@ class Traffic:
         """Records of the predictions' topic."""
         name = topics.PREDICTIONS.full_name(self._settings.topics)
         partitions = self._watcher.list_topics(name, PATIENCE).topics[name].partitions
-        return sum(self._watcher.get_watermark_offsets(Partition(name, p), PATIENCE)[1] for p in partitions)
+
+        def end(number: int) -> int:
+            return int(self._watcher.get_watermark_offsets(Partition(name, number), PATIENCE)[1])
+
+        return sum(log.answer(partial(end, number)) for number in partitions)
 
     def _send(self, request_id: str, value: bytes) -> None:
         self._asked[request_id] = now = _now()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
+from schemas.settings import Settings
 from tests.bench import processes
 from tests.bench.serving_core import bare_session, feed, here
 from tests.bench.serving_load import Answer, Traffic, added, percentile, rate
@@ -43,15 +44,17 @@ class Throughput(NamedTuple):
 
 
 class Cores(NamedTuple):
-    """Processors that each keeps busy."""
+    """Processors that each keeps busy, and `host`: that a virtual machine's host took away."""
 
     worker: float
     broker: float
     generator: float
+    host: float
 
 
 class Latency(NamedTuple):
-    """Milliseconds from a request's record to its answer's handing over, at `rate` requests a second."""
+    """Milliseconds from a request's record to its answer's handing over, at `rate` requests a second. `echo`:
+    where a bare loop of Kafka's client answers in the worker's place, at once."""
 
     net: str
     rate: float
@@ -61,6 +64,9 @@ class Latency(NamedTuple):
     infer_p50: float
     added_p50: float
     added_p99: float
+    echo_p50: float
+    echo_p99: float
+    echo_host: float
 
 
 class Start(NamedTuple):
@@ -123,35 +129,49 @@ def beside(world: World, net: Net, alone: float, seconds: float) -> float:
 
 
 def latency(world: World, net: Net, reached: float, seconds: float) -> Latency:
-    """At `LOAD` of the rate `reached`."""
+    """At `LOAD` of the rate `reached`, and of the bare loop at the same."""
     pace = LOAD * reached
-    traffic = Traffic(world.settings)
     generation, _ = world.release(net.name, net.versions[0])
     with world.worker() as worker:
         world.await_ack(net.name, generation)
-        warm, counted = traffic.requests(net, int(WARM * pace)), traffic.requests(net, int(seconds * pace))
-        for _ in traffic.pace(warm, pace):
-            pass
-        before = _spent(worker)
-        for _ in traffic.pace(counted, pace):
-            pass
-        cores = Cores(*(late - early for late, early in zip(_spent(worker), before, strict=True)))
-        traffic.collect(warm)
-        answers = traffic.collect(counted)
-    traffic.close()
-    _must_be_ok(answers)
+        answers, cores = _paced(world.settings, net, pace, seconds, worker)
+    with world.echo(f"echo-{net.name}-") as (settings, echo):
+        echoes, beside = _paced(settings, net, pace, seconds, echo)
     beyond = added(answers, world.repository.open(net.name, net.versions[0]).manifest.batch.wait_ms)
-    whole = [answer.prediction.latency_ms for answer in answers]
+    whole, echoed = ([one.prediction.latency_ms for one in of] for of in (answers, echoes))
     return Latency(
         net.title,
         pace,
-        Cores(*(spent / (len(counted) / pace) for spent in cores)),
+        cores,
         percentile(whole, 50),
         percentile(whole, 99),
         percentile([answer.prediction.infer_ms or 0.0 for answer in answers], 50),
         percentile(beyond, 50),
         percentile(beyond, 99),
+        percentile(echoed, 50),
+        percentile(echoed, 99),
+        beside.host,
     )
+
+
+def _paced(
+    settings: Settings, net: Net, pace: float, seconds: float, worker: psutil.Process
+) -> tuple[list[Answer], Cores]:
+    """The answers to `pace` requests a second, once `worker` has had `WARM` seconds of them."""
+    traffic = Traffic(settings)
+    warm, counted = traffic.requests(net, int(WARM * pace)), traffic.requests(net, int(seconds * pace))
+    for _ in traffic.pace(warm, pace):
+        pass
+    before, began = _spent(worker), time.monotonic()
+    for _ in traffic.pace(counted, pace):
+        pass
+    lasted = time.monotonic() - began
+    cores = Cores(*((late - early) / lasted for late, early in zip(_spent(worker), before, strict=True)))
+    traffic.collect(warm)
+    answers = traffic.collect(counted)
+    traffic.close()
+    _must_be_ok(answers)
+    return answers, cores
 
 
 def start(world: World, net: Net, rounds: int) -> Start:
@@ -177,8 +197,8 @@ def start(world: World, net: Net, rounds: int) -> Start:
 
 def _spent(worker: psutil.Process) -> Cores:
     """Seconds of processor time so far."""
-    own = time.process_time()
-    return Cores(processes.usage(worker).cpu, processes.usage(processes.broker()).cpu, own)
+    own, host = time.process_time(), getattr(psutil.cpu_times(), "steal", 0.0)
+    return Cores(processes.usage(worker).cpu, processes.usage(processes.broker()).cpu, own, host)
 
 
 def _bare(world: World, net: Net, groups: Sequence[Sequence[bytes]]) -> float:

@@ -9,10 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import psutil
 from confluent_kafka import KafkaException
 
 from infra import topics as broker
+from infra.local.kafka import OPTIMIZING
 from infra.local.process import Process
 from infra.local.stack import LocalStack
 from schemas import topics
@@ -21,7 +23,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from serving.repository import Repository
 from streams.log import Follower, Output
-from tests.bench import serving_demo, serving_nets
+from tests.bench import processes, serving_demo, serving_nets
 
 PATIENCE = 120.0
 """Seconds that anything may take before the run has failed."""
@@ -53,6 +55,19 @@ class World:
             yield psutil.Process(process.pid)
         finally:
             process.stop()
+
+    @contextmanager
+    def echo(self, prefix: str) -> Iterator[tuple[Settings, psutil.Process]]:
+        """A bare loop of Kafka's client that answers every request at once (`serving_echo.py`), on topics of
+        its own, which the settings name."""
+        its_own = msgspec.structs.replace(self.settings.topics, prefix=prefix)
+        settings = msgspec.structs.replace(self.settings, topics=its_own)
+        broker.create(settings, forever=True)
+        process = processes.python("tests.bench.serving_echo", settings.kafka.brokers, prefix)
+        try:
+            yield settings, process
+        finally:
+            processes.end(process)
 
     def release(
         self, model: str, stable: str, candidate: str | None = None, phase: Phase = "stable"
@@ -104,7 +119,7 @@ class World:
 def world() -> Iterator[World]:
     """Up to the end of the block."""
     with ExitStack() as resources:
-        stack = resources.enter_context(LocalStack())
+        stack = resources.enter_context(LocalStack(java=OPTIMIZING))
         folder = Path(resources.enter_context(TemporaryDirectory()))
         broker.create(stack.settings, forever=True)
         made = World(stack, folder)

@@ -1,9 +1,11 @@
 """`headgate silence`: which alerts are recorded, but not sent, until when, and who has said so."""
 
 import argparse
+import difflib
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console
@@ -68,7 +70,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Does the named action."""
     made = _made(arguments, _now()) if arguments.action == "add" else None
-    with kafka.connected(settings, topics.SILENCES):
+    needed = (topics.SILENCES, topics.POLICIES, topics.RELEASES, topics.ALERTS)
+    with kafka.connected(settings, *needed):
         if made is not None:
             return _add(settings, arguments, made)
         if arguments.action == "end":
@@ -115,8 +118,8 @@ def _add(settings: Settings, arguments: argparse.Namespace, silence: Silence) ->
     for old in published(settings).ended(silence.ts - REMEMBERED):
         output.send(topics.SILENCES, silencing.key(old), None)
     _send(settings, output, silence)
-    if not settings.notify.configured:
-        print(f"note: {registry.NOBODY_TO_NOTIFY}", file=sys.stderr)
+    for doubt in _doubts(settings, silence):
+        print(f"note: {doubt}", file=sys.stderr)
     if arguments.json:
         print_json(silence)
     else:
@@ -125,6 +128,31 @@ def _add(settings: Settings, arguments: argparse.Namespace, silence: Silence) ->
             f"`headgate silence end {silence.silence_id}` ends it earlier"
         )
     return 0
+
+
+def _doubts(settings: Settings, silence: Silence) -> Iterator[str]:
+    """Why it may silence nothing."""
+    if not settings.notify.configured:
+        yield registry.NOBODY_TO_NOTIFY
+    if silence.model:
+        known = _models(settings, silence.ts)
+        if silence.model not in known:
+            near = difflib.get_close_matches(silence.model, known)
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            yield (
+                f"found model {silence.model!r}, expected one with a policy, a release, "
+                f"or alerts of the last {ago(REMEMBERED)}{meant}"
+            )
+
+
+def _models(settings: Settings, now: int) -> list[str]:
+    """Those that may have alerts, by what is said of them in Kafka."""
+    said = [
+        *kafka.read(settings, topics.POLICIES),
+        *kafka.read(settings, topics.RELEASES),
+        *kafka.read(settings, topics.ALERTS, now - REMEMBERED),
+    ]
+    return sorted({entry.key.decode(errors="replace") for entry in said if entry.key and entry.value})
 
 
 def _end(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -66,6 +66,19 @@ def test_without_receivers_adding_one_says_so(headgate: Headgate) -> None:
     assert "no receiver of alerts is configured" in done.err
 
 
+def test_a_model_that_nothing_is_known_of_is_pointed_out(headgate: Headgate) -> None:
+    log = Log(headgate.settings)
+    log.write(alert(model="shop-search", starts_at=now(), ends_at=now(), status="resolved"))
+    done = headgate("silence", "add", "shop-serach", "--for", "1s", "--reason", "x")
+    assert done.status == 0
+    assert (
+        "note: found model 'shop-serach', expected one with a policy, a release, or alerts of the last 7 d; "
+        "did you mean shop-search?" in done.err
+    )
+    assert "expected one" not in headgate("silence", "add", "shop-search", "--for", "1s", "--reason", "x").err
+    assert "expected one" not in headgate("silence", "add", "", "--for", "1s", "--reason", "x").err
+
+
 def test_ending_what_is_not_there_or_several_says_so(headgate: Headgate) -> None:
     done = headgate("silence", "end", "zzz")
     assert done.status == 1

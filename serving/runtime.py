@@ -67,13 +67,14 @@ class Lane(Protocol):
 
 class FreeLane:
     """Runs any number of rows: inputs are bound where they lie (and copied to the GPU from there), the output
-    is allocated by ONNX Runtime."""
+    is allocated by ONNX Runtime. `memory`: what the session reads from, and must not outlive."""
 
-    def __init__(self, session: ort.InferenceSession, output: str) -> None:
+    def __init__(self, session: ort.InferenceSession, output: str, memory: object = None) -> None:
         self.providers: Sequence[str] = session.get_providers()
         self._session = session
         self._binding = session.io_binding()
         self._output = output
+        self._memory = memory
 
     def score(self, inputs: Arrays, rows: int) -> npt.NDArray[np.floating]:
         for name, array in inputs.items():
@@ -138,12 +139,11 @@ class BucketLane:
 
 class Runtime:
     """A loaded version. `score` takes the rows of any number of requests: rows must not influence each
-    other. `lanes`: the sessions between which rows are divided; `tables`: memory that is theirs."""
+    other. `lanes`: the sessions between which rows are divided."""
 
-    def __init__(self, package: Package, lanes: Sequence[Lane], tables: object = None) -> None:
+    def __init__(self, package: Package, lanes: Sequence[Lane]) -> None:
         self.package = package
         self._lanes = lanes
-        self._tables = tables
         # A thread a lane: of one lane nothing runs at the same time.
         self._helpers = [ThreadPoolExecutor(1, "lane") for _ in lanes] if len(lanes) > 1 else []
 
@@ -235,7 +235,7 @@ def load(
     sums.check(package, rest)
     source = Source(package.onnx, how.devices[0], rest)
     lanes = [_lane(package, source, device, how, sums) for device in how.devices]
-    runtime = Runtime(package, lanes, source.tables)
+    runtime = Runtime(package, lanes)
     after = identity(package.onnx)
     if (after.size, after.written) != (before.size, before.written):  # which of the two is in memory?
         raise HeadgateError(
@@ -259,7 +259,7 @@ def _lane(package: Package, source: "Source", device: Device, how: Execution, su
     signature.check(package, inputs, outputs)
     name = package.manifest.output.name
     if not device.buckets:
-        return FreeLane(session, name)
+        return FreeLane(session, name, source.tables)
     output = next(tensor for tensor in outputs if tensor.name == name)
     return BucketLane(session, package.manifest, output, device, device.buckets)
 
@@ -290,8 +290,8 @@ def _warm_sizes(device: Device) -> Sequence[int]:
 
 
 class Source:
-    """An ONNX file from which sessions for a `device` are made. Those of the CPU have its `tables` in common,
-    and must not outlive them. `rest` is called between pieces of reading."""
+    """An ONNX file from which sessions for a `device` are made. `tables`: what the last one reads from, and
+    must not outlive; those of the CPU have them in common. `rest` is called between pieces of reading."""
 
     def __init__(self, onnx: Path, device: Device, rest: Rest = restless) -> None:
         self._onnx = onnx
@@ -307,18 +307,22 @@ class Source:
         if len(chain) > 1:
             ort.preload_dlls()  # of CUDA and cuDNN, where they came with pip
         if self._graph is not None:
-            options = _options(threads)
-            for name, value in self.tables.items():
-                options.add_initializer(name, value)
-            options.add_external_initializers(list(self._others), list(self._others.values()))
-            options.add_session_config_entry(FOLDER, str(self._onnx.resolve().parent))
             with contextlib.suppress(Exception):
-                return ort.InferenceSession(self._graph, options, providers=list(chain), enable_fallback=0)
+                return self._of_parts(self._graph, chain, threads)
+            self._graph, self.tables, self._others = None, {}, {}  # the whole file needs none of them
         model, options = str(self._onnx), _options(threads)
         try:
             return ort.InferenceSession(model, options, providers=list(chain), enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise HeadgateError(f"{self._onnx}: {_one_line(error)}; expected an ONNX model") from error
+
+    def _of_parts(self, graph: bytes, chain: Sequence[Provider], threads: int) -> ort.InferenceSession:
+        options = _options(threads)
+        for name, value in self.tables.items():
+            options.add_initializer(name, value)
+        options.add_external_initializers(list(self._others), list(self._others.values()))
+        options.add_session_config_entry(FOLDER, str(self._onnx.resolve().parent))
+        return ort.InferenceSession(graph, options, providers=list(chain), enable_fallback=0)
 
     def _take_apart(self, rest: Rest) -> None:
         parts = weights.taken_apart(self._onnx)

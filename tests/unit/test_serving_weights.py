@@ -1,5 +1,6 @@
 """ONNX files taken apart: the oracle is the `onnx` package, which reads and writes them."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -143,14 +144,19 @@ def test_a_model_of_parts_scores_as_the_whole(tmp_path: Path, sessions: int) -> 
     assert np.array_equal(loaded.score(asked), whole.reshape(-1))
 
 
-def test_a_version_in_memory_does_not_need_its_file_any_more(tmp_path: Path) -> None:
-    folder = models.add_version(tmp_path, "v1")
-    file = folder / "model.onnx"
+def large_version(root: Path) -> Path:
+    """The ONNX file of a version in the repository `root` that is taken apart."""
+    file = models.add_version(root, "v1") / "model.onnx"
     made = onnx.load_model(str(file))
     table = numpy_helper.to_array(made.graph.initializer[0])
     made.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.tile(table, 300), "table"))
     file.write_bytes(made.SerializeToString())
     assert weights.taken_apart(file) is not None
+    return file
+
+
+def test_a_version_in_memory_does_not_need_its_file_any_more(tmp_path: Path) -> None:
+    file = large_version(tmp_path)
     loaded = runtime.load(Repository(tmp_path).open(models.MODEL, "v1"))
     asked = {
         "item": np.array([[3], [models.ITEMS + 5]]),
@@ -159,6 +165,29 @@ def test_a_version_in_memory_does_not_need_its_file_any_more(tmp_path: Path) -> 
     with file.open("r+b") as opened:
         opened.truncate(10)
     assert loaded.score(asked) == pytest.approx(np.log(models.scores()[[3, 5]]), rel=1e-6)
+
+
+def parts_in_memory() -> int:
+    gc.collect()
+    return sum(isinstance(value, ort.OrtValue) for value in gc.get_objects())
+
+
+def test_where_onnx_runtime_takes_no_parts_the_whole_is_in_memory_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large_version(tmp_path)
+    session, before = ort.InferenceSession, parts_in_memory()
+
+    def picky(model: str | bytes, *others: object, **options: object) -> ort.InferenceSession:
+        if isinstance(model, bytes):
+            raise ValueError("no parts, please")
+        return session(model, *others, **options)
+
+    monkeypatch.setattr(ort, "InferenceSession", picky)
+    loaded = runtime.load(Repository(tmp_path).open(models.MODEL, "v1"))
+    asked = {"item": np.array([[3]]), "context": np.zeros((1, models.WIDTH), np.float32)}
+    assert loaded.score(asked) == pytest.approx(np.log(models.scores()[[3]]), rel=1e-6)
+    assert parts_in_memory() == before
 
 
 @pytest.mark.parametrize("size", [100, weights.LARGE // 2])

@@ -98,7 +98,13 @@ class Driver:
         self._stamp = 0
         self._portion = FIRST
         self._current: TopicPartition | None = None
+        self._closed = False
         self._lock = asyncio.Lock()
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the stage has had its last call. The group may deal out partitions again meanwhile."""
+        return self._closed or self.failure is not None
 
     @property
     def lag(self) -> int:
@@ -170,7 +176,7 @@ class Driver:
         asked: int,
     ) -> None:
         """The group has settled: those `staying`, and `fresh` ones, which stood so at wall time `asked` (ms),
-        are ours, and no others."""
+        are ours, and no others. Once the stage is closed, fresh ones are the next owner's."""
         lost = self._owned.keys() - set(staying)
         for partition in lost:
             del self._owned[partition]
@@ -178,10 +184,10 @@ class Driver:
         self._generation = generation
         if lost:
             self.stage.revoked(lost)
-        for partition, standing in fresh.items():
-            first, end = first_offset(standing), standing.end
-            self._owned[partition] = Owned(first, end, asked, standing.committed, first, end)
-        if fresh:
+        if fresh and not self._closed:
+            for partition, standing in fresh.items():
+                first, end = first_offset(standing), standing.end
+                self._owned[partition] = Owned(first, end, asked, standing.committed, first, end)
             self.stage.assigned(fresh)
         self._ask_what_is_held()
 
@@ -203,7 +209,7 @@ class Driver:
         """One call of the stage with what waits of a partition. Answers whether more does."""
         async with self._lock:
             owned = self._owned.get(partition)
-            if owned is None or not owned.waiting or partition in self.held or self.failure is not None:
+            if owned is None or not owned.waiting or partition in self.held or self._ended:
                 return False
             batch = owned.waiting[0]
             if batch.start > owned.position:
@@ -237,7 +243,7 @@ class Driver:
         """Lets the stage work, if it owns anything; then feeds it what waits for partitions that it has let
         go. Raises what the stage raises."""
         async with self._lock:
-            if not self._owned or self.failure is not None:
+            if not self._owned or self._ended:
                 return
             readings = {
                 partition: Reading(owned.position, owned.end, owned.asked, owned.committed)
@@ -257,6 +263,7 @@ class Driver:
             if self.failure is None:
                 with self._call():
                     await self.stage.close()
+            self._closed = True
 
     def _ask_what_is_held(self) -> None:
         self.held = frozenset(self.stage.held()) & self._owned.keys()

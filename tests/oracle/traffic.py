@@ -41,7 +41,7 @@ producer's clock may be ahead."""
 WATCHED = Policy(
     model="ranker",
     pane=policies.Duration(1_000),
-    attribution=policies.Attribution(window=policies.Duration(3_000), lateness=policies.Duration(2_000)),
+    attribution=policies.Attribution(window=policies.Duration(3_000), lateness=policies.Duration(4_000)),
     answer=policies.Duration(1_000),
     k=(1, 5),
     slow_ms=30.0,

@@ -251,6 +251,22 @@ def test_after_a_failure_nothing_is_processed_committed_or_closed(driver: Driver
     assert stage.told == []
 
 
+def test_after_its_last_call_a_stage_hears_no_more_of_the_group_or_the_log(
+    driver: Driver, stage: Recorder
+) -> None:
+    async def run() -> None:
+        await driver.close()
+        driver.assign({P0}, {P1: fresh()}, 2, asked=2)
+        await driver.process(batch(0, 9, stamp=1))
+        await driver.process(batch(0, 9, stamp=1, of=P1))
+        await driver.tick()
+
+    asyncio.run(run())
+    assert stage.told == [("close",)]
+    stage.safes[P0] = Committed(0, "last")
+    assert driver.due() == {P0: Committed(0, "last")}
+
+
 def test_the_lag_is_what_is_still_to_be_read(driver: Driver) -> None:
     given(driver, batch(0, 4))
     assert driver.lag == 95

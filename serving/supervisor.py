@@ -29,6 +29,7 @@ from serving.post import MENDABLE, PATIENCE, Post, log_to_stderr, post
 from serving.repository import Fingerprint, Repository
 from serving.suspects import Suspects
 from streams.backoff import HEALTHY, Backoff
+from streams.environment import environment
 
 log = logging.getLogger("headgate.serving")
 
@@ -147,7 +148,7 @@ class Supervisor:
             [sys.executable, "-m", "serving.worker"],
             stdin=subprocess.PIPE,
             pass_fds=[self._flight.descriptor],
-            env={**os.environ, TUNABLES: ":".join(filter(None, (HUGE_PAGES, os.environ.get(TUNABLES))))},
+            env=environment() | {TUNABLES: ":".join(filter(None, (HUGE_PAGES, os.environ.get(TUNABLES))))},
             start_new_session=True,  # Ctrl-C in a terminal is for us, and we pass it on
         )
         told = msgspec.structs.replace(

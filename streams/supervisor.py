@@ -19,6 +19,7 @@ import msgspec
 from schemas.settings import Settings
 from streams import registry
 from streams.backoff import Backoff
+from streams.environment import environment
 
 PATIENCE = 25.0
 """Seconds that a process has to end in good order."""
@@ -75,6 +76,7 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=LINE,
+            env=environment(),
             start_new_session=True,  # Ctrl-C in a terminal is for us, and we pass it on
         )
         self._say(name, f"started, pid {process.pid}")

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import clickhouse_connect
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 from urllib3.exceptions import HTTPError
@@ -40,6 +41,9 @@ ANSWER = 30
 for _library in ("clickhouse_connect", "urllib3"):
     # They report every attempt of a connection; the sink says once that ClickHouse is away.
     logging.getLogger(_library).setLevel(logging.ERROR)
+
+# Its first insert would import pandas, wherever that is installed, to see whether our lists are a data frame.
+options.pd = None
 
 
 class AwayError(Exception):

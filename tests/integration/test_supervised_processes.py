@@ -105,6 +105,17 @@ def test_a_process_gets_its_input(supervise: Start) -> None:
     run.until(lambda: "join | settings\n" in run.text())
 
 
+@pytest.mark.parametrize(("wanted", "found"), [(None, "1"), ("3", "3")])
+def test_a_library_has_one_thread_for_matrices_unless_the_user_wants_more(
+    supervise: Start, monkeypatch: pytest.MonkeyPatch, wanted: str | None, found: str
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", wanted)
+    run = supervise(join=python("import os; print('threads', os.environ['OPENBLAS_NUM_THREADS'])"))
+    run.until(lambda: f"join | threads {found}\n" in run.text())
+
+
 def test_a_process_that_dies_is_started_again_and_both_are_said(supervise: Start) -> None:
     run = supervise(join=python("import sys; sys.exit(3)"))
     run.until(lambda: run.text().count("join | started, pid") >= 2)

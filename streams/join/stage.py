@@ -84,17 +84,17 @@ class ControlRecords(NamedTuple):
 
 
 class Owned(Source):
-    """One source partition, as long as this process owns it."""
+    """One source partition, as long as this process owns it; `readings` is how its topics stood then."""
 
-    def __init__(self, join: Join, epoch: int, ends: Mapping[Topic, int], passage: Passage) -> None:
+    def __init__(self, join: Join, epoch: int, readings: Mapping[Topic, Reading], passage: Passage) -> None:
         super().__init__(join, passage)
         self.epoch = epoch
-        self.ends = ends
+        self.readings = readings
+        self.ends = {topic: reading.end for topic, reading in readings.items()}
         self.announced = False
         self.caught_up = False
         self.round = 0
         self.progressed = 0
-        self.readings: Mapping[Topic, Reading] = {}
         self.curtailed = False
         self.committable = {topic: join.safe(topic) for topic in topics.EVENTS}
         self.committed_time = join.time
@@ -305,7 +305,8 @@ class JoinStage:
                 else max(assigned.start, assigned.committed.offset)
             )
             starts[topic] = Safe(offset, notes[topic].clock, notes[topic].origins)
-        epoch = max(_now(), max(note.epoch for note in notes.values()) + 1)
+        now = _now()
+        epoch = max(now, max(note.epoch for note in notes.values()) + 1)
         until = max(note.time for note in notes.values())
         join = Join(number, self._count, self._control, starts, until)
         for topic, assigned in found.items():
@@ -319,8 +320,11 @@ class JoinStage:
                     assigned.start - 1,
                 )
                 join.overtaken(topic)
-        ends = {topic: assigned.end for topic, assigned in found.items()}
-        return Owned(join, epoch, ends, Passage(self._log_append_time))
+        readings = {
+            topic: Reading(starts[topic].offset, assigned.end, now, assigned.committed)
+            for topic, assigned in found.items()
+        }
+        return Owned(join, epoch, readings, Passage(self._log_append_time))
 
     def _emit(self, owned: Owned, readings: Mapping[Topic, Reading], now: int) -> None:
         if not owned.announced:  # before the first emission the epoch is committed, for the next owner to see

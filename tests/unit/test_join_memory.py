@@ -10,8 +10,11 @@ from collections import Counter
 
 import pytest
 
-from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, Topic
+from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
 from streams.columns import Records
+from streams.join.passage import Passage
+from streams.join.stage import Owned
+from streams.stage import Reading
 from tests.bench import workload
 from tests.oracle.desk import NOON, PANE, SECOND, Desk
 from tests.oracle.log import Raw
@@ -35,6 +38,17 @@ def panes_of_predictions(count: int) -> Desk:
     for i in range(count):
         desk.prediction(i * PANE, kafka=0, request_id=f"r{i}")
     return desk
+
+
+def test_which_topics_are_ahead_is_known_before_the_first_round_of_output() -> None:
+    desk = Desk()
+    ends = {REQUESTS: 0, PREDICTIONS: 1_000, FEEDBACK: 1_000}
+    owned = Owned(desk.join, 1, {topic: Reading(0, end, 1) for topic, end in ends.items()}, Passage({}))
+    assert owned.ahead() == []
+    desk.prediction(0)
+    assert owned.ahead() == [PREDICTIONS]
+    desk.feedback(SECOND)
+    assert owned.ahead() == [FEEDBACK]
 
 
 def test_the_oldest_pane_closes_first_and_says_that_it_is_incomplete() -> None:

@@ -39,7 +39,8 @@ def committed(
 
     Asked as its members ask, without becoming one: librdkafka's admin client ends the process (SIGSEGV) where
     it is told that a broker is not the group's coordinator, as a new one says at first
-    (https://github.com/confluentinc/librdkafka/issues/5040).
+    (https://github.com/confluentinc/librdkafka/issues/5040). The `metadata` are not to be relied on: their
+    end is not told (https://github.com/confluentinc/librdkafka/issues/4649).
     """
     consumer = Consumer({**connection, "group.id": group, "enable.auto.commit": False})
     try:

@@ -92,7 +92,8 @@ class Control(threading.Thread):
         """When the last heartbeat was due and said (monotonic seconds); before the first, when this began."""
 
     def serves(self, model: str) -> bool:
-        """Whether requests for `model` are answered here: one of `only`, or whatever the repository has."""
+        """Whether requests for `model` are answered here: one of `only`, or whatever the repository has or
+        has had, as long as a version is in memory: that needs its files no more."""
         return model in self.models or (model in self._only if self._only else model in self._repository)
 
     def state(self, model: str) -> State:
@@ -168,7 +169,7 @@ class Control(threading.Thread):
         self._voice.mend()
         for entry in policies.look() if self._outage.suspected else policies.poll(0):
             self._take_policy(entry)
-        found = self._repository.models()
+        found = sorted({*self._repository.models(), *self._releases.serving()})
         self.models = [model for model in self._only if model in found] if self._only else found
         available = {model: self._repository.versions(model) for model in self.models}
         if available != self._available:

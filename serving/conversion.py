@@ -76,9 +76,14 @@ def compare(original: Runtime, converted: Runtime, requests: Sequence[Rows]) -> 
     pairs = [(_scores(original, rows), _scores(converted, rows)) for rows in requests]
     if not pairs:
         raise HeadgateError("found no request to compare with, expected at least one")
+    if not all(np.isfinite(before).all() for before, _ in pairs):
+        raise HeadgateError(
+            f"{original.package.onnx}: found scores that are not finite before anything was converted; "
+            "expected finite ones for these requests"
+        )
     if not all(np.isfinite(after).all() for _, after in pairs):
         raise HeadgateError(
-            f"{converted.package.onnx}: found scores that are not finite; the model's numbers do not fit"
+            f"{converted.version}: found scores that are not finite; the model's numbers do not fit"
         )
     gaps = np.concatenate([np.abs(before - after) for before, after in pairs])
     several = [(before, after) for before, after in pairs if len(before) > 1]
@@ -93,7 +98,13 @@ def compare(original: Runtime, converted: Runtime, requests: Sequence[Rows]) -> 
 
 
 def _scores(runtime: Runtime, rows: Rows) -> Scores:
-    return runtime.score(rows).astype(np.float64)
+    try:
+        return runtime.score(rows).astype(np.float64)
+    except Exception as error:  # whatever a model raises
+        raise HeadgateError(
+            f"{runtime.version}: cannot score one of the requests: {' '.join(str(error).split())}; expected "
+            "requests that the model takes"
+        ) from error
 
 
 def _ndcg(before: Scores, after: Scores) -> float:

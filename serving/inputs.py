@@ -17,6 +17,10 @@ Rows = dict[str, npt.NDArray[Any]]
 """ONNX input name → [items, …]."""
 
 
+MOST_BYTES = 256 << 20
+"""Of an input that is one row for all items: it is short in JSON, however many they are."""
+
+
 class InputError(ValueError):
     """A request that its model cannot take: which input, what was found, what was expected."""
 
@@ -36,8 +40,8 @@ _DECODERS = {"f": _decoders(float), "i": _decoders(int), "u": _decoders(int), "b
 def rows(request: Request, declared: Mapping[str, Input]) -> Rows:
     """The rows of `request` for a model with the `declared` inputs; inputs that it does not know are ignored.
 
-    Raises `InputError` where there are no items, an input is missing, or its type, shape, number of rows or
-    range is wrong.
+    Raises `InputError` where there are no items, or too many for one row, an input is missing, or its type,
+    shape, number of rows or range is wrong.
     """
     count = len(request.items or ())
     if count == 0:
@@ -87,6 +91,12 @@ def _fit(name: str, array: npt.NDArray[Any], declared: Input, count: int) -> npt
         return array
     single = math.prod(row) == 1
     if array.shape in (row, (1, *row)) or (single and array.size == 1):
+        if count * array.nbytes > MOST_BYTES:
+            raise InputError(
+                f"inputs.{name}: found one row for {count:,} items, which is "
+                f"{count * array.nbytes >> 20:,} MiB, expected at most {MOST_BYTES >> 20}; "
+                "ask for fewer items at a time"
+            )
         return np.repeat(array.reshape(1, *row), count, axis=0)
     if single and array.shape == (count,):
         return array.reshape(count, *row)

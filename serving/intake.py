@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from urllib.parse import quote
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -27,8 +28,10 @@ LEAVE = 3.0
 
 
 def group_of(settings: Settings, only: Sequence[str]) -> str:
-    """The consumer group: one for all workers of a whole repository, one for each choice of models."""
-    return "-".join([settings.topics.prefix + GROUP, *sorted(set(only))])
+    """The consumer group: one for all workers of a whole repository, one for each choice of models. Their
+    names are quoted as in URLs, so that no two choices read alike."""
+    models = "+".join(quote(model, safe="") for model in sorted(set(only)))
+    return settings.topics.prefix + GROUP + (f"-{models}" if models else "")
 
 
 class Span(NamedTuple):

@@ -64,7 +64,7 @@ def post(settings: Settings, models: Path, only: Sequence[str] = (), threads: in
     return Post(
         settings=settings,
         models=str(models),
-        only=only,
+        only=list(dict.fromkeys(only)),
         threads=threads,
         name=name,
         # Containers may share a name and a process id; two members of one instance id would fence each other.

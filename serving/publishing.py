@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import HeadgateError
 from serving import runtime
-from serving.repository import Batch, Package, Repository, checksum
+from serving.repository import LONGEST, Batch, Package, Repository, checksum, is_name
 from serving.signature import Tensor
 
 
@@ -31,12 +31,15 @@ def add(
     The version is loaded and run on rows of zeros before it stands there. Raises `HeadgateError` where that
     fails, or the version is there already: versions are not replaced, for somebody may serve them.
     """
+    for name in (model, version):
+        if name.startswith(".") or not is_name(name):
+            raise HeadgateError(
+                f"found {name!r}, expected a name that a folder can have: at most {LONGEST} bytes, no /, "
+                "no dot at its beginning"
+            )
     target = repository.root / model / version
     if target.exists():
         raise HeadgateError(f"{target}: found a version of that name, expected a new one")
-    for name in (model, version):
-        if not name or name.startswith(".") or "/" in name or "\0" in name:
-            raise HeadgateError(f"found {name!r}, expected a name that a folder can have")
     inputs, outputs = runtime.tensors(onnx)
     scores = _scores(onnx, outputs, output)
     draft = Path(tempfile.mkdtemp(prefix=".adding-", dir=repository.root))
@@ -57,6 +60,13 @@ def add(
         runtime.load(Repository(draft).open(model, version))
         target.parent.mkdir(exist_ok=True)
         folder.rename(target)
+    except HeadgateError as error:  # the draft is gone when this is read
+        raise HeadgateError(str(error).replace(str(draft), str(repository.root))) from error
+    except OSError as error:
+        place = str(error.filename).replace(str(draft), str(repository.root))
+        raise HeadgateError(
+            f"{place}: {error.strerror}; expected files to copy, and a folder of models to write to"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return repository.open(model, version)
@@ -79,8 +89,7 @@ def _manifest(
 ) -> Iterator[str]:
     yield "[model]"
     yield from (
-        f"{json.dumps(key) if not key.isidentifier() else key} = {json.dumps(text)}"
-        for key, text in about.items()
+        f"{key if key.isidentifier() else _quoted(key)} = {_quoted(text)}" for key, text in about.items()
     )
     for tensor in inputs:
         _, *row = tensor.shape or [None]
@@ -89,7 +98,12 @@ def _manifest(
                 f"{onnx}: input {tensor.name}: found shape {list(tensor.shape)}, expected fixed sizes after "
                 "the first dimension, which is the rows of a batch"
             )
-        yield from ("", f"[inputs.{json.dumps(tensor.name)}]", f'dtype = "{tensor.dtype}"')
+        yield from ("", f"[inputs.{_quoted(tensor.name)}]", f'dtype = "{tensor.dtype}"')
         yield f"shape = {[-1, *row]}"
-    yield from ("", "[output]", f"name = {json.dumps(scores.name)}")
+    yield from ("", "[output]", f"name = {_quoted(scores.name)}")
     yield from ("", "[batch]", f"max = {batch.max}", f"wait_ms = {batch.wait_ms:g}", "")
+
+
+def _quoted(text: str) -> str:
+    """A TOML string. JSON's escapes are TOML's, but for what it would write as two halves."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -162,6 +162,10 @@ class Releases:
         found = ((name, self._models.get(name)) for name in served)
         return {name: _standing(model) if model else Standing(0, []) for name, model in found}
 
+    def serving(self) -> list[str]:
+        """The models of which a version is in force, whatever has become of their files."""
+        return [name for name, model in self._models.items() if isinstance(model.state, Serving)]
+
     def limits(self) -> tuple[int, float]:
         """How many requests to collect, and how many ms to wait for them: the largest batch and the shortest
         wait of all in force."""
@@ -242,8 +246,9 @@ class Releases:
         if not self._budget or taken + size <= self._budget:
             return None
         found, needed, budget = (f"{part / 2**20:,.0f} MiB" for part in (size, taken, self._budget))
+        rest = f", but {needed} of them are needed for what serves" if taken else ""
         return (
-            f"found {found} of files, but {needed} of the budget's {budget} are needed for what serves; "
+            f"found {found} of files, expected them to fit into the budget's {budget}{rest}; "
             "raise memory_mib under [serving] in headgate.toml"
         )
 

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from schemas.errors import HeadgateError
 from schemas.records import Profile
+from serving.flight import MOST
 from serving.pace import PIECE, Rest, restless
 
 Dtype = Literal[
@@ -24,6 +25,9 @@ Dtype = Literal[
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
 ]  # fmt: skip
 
+
+LONGEST = 255
+"""Bytes of a name of a model or a version: what file systems take."""
 
 MOST_DIMENSIONS = 8
 """Of an input, the rows included."""
@@ -62,7 +66,7 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[batch]`: at most `max` requests run together; the first waits at most `wait_ms` for the others."""
 
-    max: Annotated[int, Meta(ge=1)] = 32
+    max: Annotated[int, Meta(ge=1, le=MOST)] = 32
     wait_ms: Annotated[float, Meta(ge=0, le=1000)] = 5.0
 
 
@@ -114,7 +118,7 @@ class Repository:
         self.root = root
 
     def __contains__(self, model: str) -> bool:
-        return _is_name(model) and (self.root / model).is_dir()
+        return is_name(model) and _is_folder(self.root / model)
 
     def models(self) -> list[str]:
         """The models there are, by name."""
@@ -122,10 +126,12 @@ class Repository:
 
     def versions(self, model: str) -> list[str]:
         """The versions of `model`, sound or not, by name."""
-        return _folders(self.root / model) if _is_name(model) else []
+        return _folders(self.root / model) if is_name(model) else []
 
     def fingerprint(self, model: str, version: str) -> Fingerprint:
         """Changes when a file of the version changes, comes or goes."""
+        if not (is_name(model) and is_name(version)):
+            return ()
         folder = self.root / model / version
         try:
             found = [(file.name, file.stat()) for file in sorted(folder.iterdir())]
@@ -139,7 +145,7 @@ class Repository:
         Raises `HeadgateError` that names the file (and line), what was found there and what was expected.
         """
         folder = self.root / model / version
-        if not (_is_name(model) and _is_name(version) and folder.is_dir()):
+        if not (is_name(model) and is_name(version) and _is_folder(folder)):
             known = ", ".join(self.versions(model)) or "none"
             raise HeadgateError(
                 f"{folder}: found no such folder, expected version {version} of {model} (there are: {known})"
@@ -163,16 +169,31 @@ def checksum(file: Path, rest: Rest = restless) -> str:
     return found.hexdigest()
 
 
+def is_name(text: str) -> bool:
+    """Whether a folder of the repository can be called so. Names come from records too: they must not lead
+    out of it, nor be longer than a file system takes."""
+    return (
+        text not in ("", ".", "..")
+        and "/" not in text
+        and "\0" not in text
+        and len(text.encode(errors="replace")) <= LONGEST
+    )
+
+
 def _folders(root: Path) -> list[str]:
     try:
-        return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = [path for path in root.iterdir() if not path.name.startswith(".")]
     except OSError:
         return []
+    return sorted(path.name for path in found if _is_folder(path))
 
 
-def _is_name(text: str) -> bool:
-    """Names come from records too: they must not lead out of the repository."""
-    return text not in ("", ".", "..") and "/" not in text and "\0" not in text
+def _is_folder(path: Path) -> bool:
+    """Whether there is one. `Path.is_dir` raises where that cannot be told, as of a disk that is away."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _manifest(file: Path) -> Manifest:
@@ -183,7 +204,7 @@ def _manifest(file: Path) -> Manifest:
         raise HeadgateError(
             f"{file}: {error.strerror}, expected the version's manifest (see serving/README.md)"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         line = re.search(r"at line (\d+)", str(error))
         raise HeadgateError(f"{file}:{line[1] if line else 1}: not TOML: {error}") from error
     place: list[str] = []

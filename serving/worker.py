@@ -10,6 +10,7 @@ committed, and only this thread commits.
 
 import faulthandler
 import logging
+import os
 import signal
 import sys
 import threading
@@ -272,4 +273,6 @@ def _age(message: Message) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # else a load that is under way would be waited for, however long it takes

@@ -3,7 +3,7 @@
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -71,9 +71,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     added.add_argument(
         "--profile", type=Path, metavar="FILE", help="its reference profile (headgate profile)"
     )
-    added.add_argument("--max-batch", type=int, default=Batch().max, metavar="N", help="default: %(default)s")
     added.add_argument(
-        "--wait-ms", type=float, default=Batch().wait_ms, metavar="MS", help="default: %(default)s"
+        "--max-batch", type=_field("max"), default=Batch().max, metavar="N", help="default: %(default)s"
+    )
+    added.add_argument(
+        "--wait-ms",
+        type=_field("wait_ms"),
+        default=Batch().wait_ms,
+        metavar="MS",
+        help="default: %(default)s",
     )
     converted.add_argument(
         "--to", type=Precision, choices=list(Precision), required=True, metavar="int8|fp16"
@@ -86,6 +92,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="requests to compare scores on: JSON lines as in inference.requests, or as replay takes them",
     )
+
+
+def _field(name: str) -> Callable[[str], int | float]:
+    """What reads a field of `[batch]` from the command line."""
+
+    def read(text: str) -> int | float:
+        try:
+            batch = msgspec.convert({name: text}, Batch, strict=False)
+        except msgspec.ValidationError as error:
+            raise argparse.ArgumentTypeError(f"found {text!r}: {str(error).partition(' - at')[0]}") from error
+        found: int | float = getattr(batch, name)
+        return found
+
+    return read
 
 
 def run(arguments: argparse.Namespace, _settings: Settings) -> int:
@@ -158,7 +178,7 @@ def _print(found: list[Found]) -> None:
             *(one.model, one.version, f"{one.mib:g}", inputs, str(one.batch), "yes" if one.profile else "no"),
             *(f"{one.load_ms:g} ms" if one.load_ms else "-", runs or "-"),
         )
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(table)
     for one in found:
         if one.wrong:
@@ -166,14 +186,13 @@ def _print(found: list[Found]) -> None:
 
 
 def _add(repository: Repository, arguments: argparse.Namespace) -> int:
-    batch = msgspec.convert({"max": arguments.max_batch, "wait_ms": arguments.wait_ms}, Batch)
     package = publishing.add(
         repository,
         arguments.onnx,
         arguments.model,
         arguments.version,
         output=arguments.output,
-        batch=batch,
+        batch=Batch(arguments.max_batch, arguments.wait_ms),
         profile=arguments.profile,
     )
     if arguments.json:

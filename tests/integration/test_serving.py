@@ -325,6 +325,30 @@ def test_workers_of_some_models_leave_the_others_alone(world: World) -> None:
     assert {ack.model for ack in world.acks() if ack.worker.endswith(f"-{worker.pid}")} == {"films"}
 
 
+def test_a_request_for_a_model_of_any_name_costs_the_others_nothing(world: World) -> None:
+    world.release(1, "v1")
+    worker = world.start()
+    for i, name in enumerate(("x" * 300, "..", "a/b", "\0", "\U0001f600" * 100)):
+        world.request(f"odd{i}", model=name)
+    for name in names(20):
+        world.request(name)
+    world.flush()
+    world.await_answers(names(20))
+    assert "died" not in worker.said
+
+
+def test_while_the_files_of_a_model_are_away_it_is_served_on(world: World) -> None:
+    world.release(1, "v1")
+    world.start()
+    world.await_ack(1)
+    (world.repository / models.MODEL).rename(world.repository.parent / "away")
+    at_least(2, lambda: [beat for beat in world.acks("heartbeat") if beat.available == []])
+    for name in names(20):
+        world.request(name)
+    world.flush()
+    assert {one.status for one in world.await_answers(names(20))} == {"ok"}
+
+
 def test_topics_that_do_not_exist_are_a_mistake_in_one_line(stack: LocalStack, tmp_path: Path) -> None:
     models.add_version(tmp_path, "v1")
     worker = Process(isolated(stack.settings), tmp_path, [], tmp_path / "log")

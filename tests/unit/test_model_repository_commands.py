@@ -1,6 +1,7 @@
 """`headgate model`: versions put into a repository, looked at, checked, converted; with real ONNX models."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -89,10 +90,41 @@ def test_a_version_is_never_replaced(
     assert Repository(models).fingerprint(MODEL, "v1") == before
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "a/b"])
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "n" * 300])
 def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path, models: Path, name: str) -> None:
     assert headgate("model", "add", network(tmp_path / "n.onnx"), "net", name, "--models", models) == 1
     assert Repository(models).models() == [MODEL]
+
+
+@pytest.mark.parametrize("option", ["--max-batch=0", "--max-batch=5000", "--wait-ms=5000", "--wait-ms=nan"])
+def test_a_batch_that_cannot_be_is_a_mistake_of_the_command(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        headgate("model", "add", network(tmp_path / "n.onnx"), "net", "v1", "--models", models, option)
+    assert ended.value.code == 2
+    assert re.search(r"argument --[a-z-]+: found '\w+': Expected", capsys.readouterr().err)
+
+
+def test_files_that_are_not_there_or_in_the_way_are_named(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = network(tmp_path / "n.onnx")
+    (models / "file").write_text("")
+    added = ("model", "add", onnx, "net", "v1", "--models", models)
+    assert headgate(*added, "--profile", tmp_path / "none.json") == 1
+    assert "none.json: No such file or directory; expected" in capsys.readouterr().err
+    assert headgate("model", "add", onnx, "file", "v1", "--models", models) == 1
+    assert "file: File exists; expected" in capsys.readouterr().err
+    assert [path.name for path in models.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_stands_in_brackets_is_printed(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert headgate("model", "list", "--models", models) == 0
+    assert "item: int64 [-1, 1]" in capsys.readouterr().out
+    (models / MODEL / "[bold]v").mkdir()
+    assert headgate("model", "list", "--models", models) == 1
+    assert "[bold]v" in capsys.readouterr().out
 
 
 def test_what_cannot_be_served_leaves_nothing_behind(

@@ -37,6 +37,16 @@ def test_one_row_for_all_items_is_repeated(value: str) -> None:
     assert shaped(value) == [[1, 2, 3], [1, 2, 3]]
 
 
+def test_one_row_for_more_items_than_there_is_memory_for_is_a_mistake() -> None:
+    declared = {"x": msgspec.convert({"dtype": "float32", "shape": [-1, 4_096]}, Input)}
+    text = f'{{"x": {[0] * 4_096}}}'
+    assert len(rows(request(text, range(16_384)), declared)["x"]) == 16_384
+    with pytest.raises(
+        InputError, match=r"inputs\.x: found one row for 16,385 items, .*expected at most 256; ask"
+    ):
+        rows(request(text, range(16_385)), declared)
+
+
 @pytest.mark.parametrize("value", ["[[8], [9]]", "[8, 9]"])
 def test_a_row_of_one_number_needs_no_brackets_of_its_own(value: str) -> None:
     assert shaped(value, dtype="int64", row=(1,)) == [[8], [9]]

@@ -62,10 +62,15 @@ def test_a_profile_is_read_with_its_version(version: Path) -> None:
     assert Repository(version.parent.parent).open(models.MODEL, "v1").profile == profile
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../ranker", "v1/../v1", "\0"])
-def test_a_version_name_never_leads_out_of_its_folder(version: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["", ".", "..", "../ranker", "v1/../v1", "\0", "v\0x", "v" * 300])
+def test_a_name_that_no_folder_can_have_is_nowhere(version: Path, name: str) -> None:
+    repository = Repository(version.parent.parent)
     with pytest.raises(HeadgateError, match="found no such folder"):
-        Repository(version.parent.parent).open(models.MODEL, name)
+        repository.open(models.MODEL, name)
+    assert repository.fingerprint(models.MODEL, name) == ()
+    assert repository.fingerprint(name, "v1") == ()
+    assert repository.versions(name) == []
+    assert name not in repository
 
 
 def test_a_missing_version_is_told_with_those_that_there_are(version: Path) -> None:
@@ -133,8 +138,10 @@ def empty_table(folder: Path) -> None:
             r"model\.toml:14: output\.name: found 'logits', expected one of.*score",
         ),
         (edited("[batch]", "[batch]\nmax = 0"), r"model\.toml:17: batch\.max: Expected `int` >= 1"),
+        (edited("[batch]", "[batch]\nmax = 5000"), r"model\.toml:17: batch\.max: Expected `int` <= 4096"),
         (edited("[batch]", "[batch]\nwait = 1"), r"model\.toml:16: .*unknown field `wait`"),
         (holding("model.toml", b"\xff"), r"model\.toml:1: not TOML"),
+        (holding("model.toml", b"x = " + b"[" * 9_000), r"model\.toml:1: not TOML"),
         (holding("model.onnx", b"not a model"), r"model\.onnx: .*expected an ONNX model"),
         (holding("profile.json", b"{"), r"profile\.json: .*expected a reference profile"),
         (fixed_rows, r"model\.onnx: input item: found shape \[1, 1\], expected a free first dimension"),

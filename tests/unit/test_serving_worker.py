@@ -29,7 +29,9 @@ def test_a_model_that_is_not_in_the_repository_is_refused(tmp_path: Path) -> Non
     [
         ([], "eu.headgate-serving"),
         (["films"], "eu.headgate-serving-films"),
-        (["ranker", "films", "ranker"], "eu.headgate-serving-films-ranker"),
+        (["ranker", "films", "ranker"], "eu.headgate-serving-films+ranker"),
+        (["films-ranker"], "eu.headgate-serving-films-ranker"),
+        (["films+ranker"], "eu.headgate-serving-films%2Branker"),
     ],
 )
 def test_workers_of_the_same_models_share_a_group(only: list[str], group: str) -> None:

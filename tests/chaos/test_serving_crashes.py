@@ -13,6 +13,7 @@ import pytest
 from infra.local.stack import LocalStack
 from schemas.records import Prediction
 from schemas.settings import Serving
+from serving.worker import FAREWELL
 from tests import serving_models as models
 from tests.conftest import isolated
 from tests.integration.serving_world import Process, World, until
@@ -156,6 +157,18 @@ def test_a_version_that_crashes_as_it_is_loaded_is_a_failed_release(world: World
     (found,) = world.await_answers(["r0"])
     assert (found.status, found.version) == ("ok", "v1")
     assert worker.said.count("the worker died") == 2
+
+
+def test_a_worker_that_is_told_to_end_does_not_wait_for_a_load(world: World) -> None:
+    models.add_touchy_version(world.repository, "endless", more=models.HOURS)
+    world.release(1, "v1")
+    worker = world.start()
+    world.await_ack(1)
+    world.release(2, "v1", candidate="endless")
+    world.await_ack(2, status="loading")
+    status, seconds = worker.terminate()
+    assert status == 0, worker.said
+    assert seconds < FAREWELL
 
 
 def test_a_version_that_hangs_as_it_is_loaded_is_a_failed_release(world: World) -> None:

@@ -20,7 +20,8 @@ from schemas.records import ENCODER, Sample
 from schemas.settings import Settings
 from schemas.timeline import Timeline
 from serving import devices, runtime
-from serving.engine import Clock, State
+from serving.engine import State
+from serving.jobs import Clock
 from serving.outage import Outage
 from serving.pace import Pace, restless
 from serving.releases import Releases, Standing, Word

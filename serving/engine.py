@@ -10,7 +10,7 @@ request, and what ran when an earlier worker ended runs alone, after the others 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +23,9 @@ from serving.admission import Admission, Refusal
 from serving.cache import Cache, Key, Scores
 from serving.exploration import explored
 from serving.fitness import Fitness
-from serving.flight import NOWHERE, Flight, Place
+from serving.flight import Flight
 from serving.inputs import InputError, Rows, rows
+from serving.jobs import Clock, Job, Source, answer_to
 from serving.meter import Meter
 from serving.router import is_candidate, unit_of
 from serving.runtime import Runtime
@@ -32,9 +33,6 @@ from serving.suspects import Suspects
 
 NO_VERSION = "none"
 """The version of an answer to a request whose model has no release: the contract wants a word there."""
-
-Clock = Callable[[], float]
-"""Wall time in epoch ms."""
 
 
 class Serving(NamedTuple):
@@ -54,22 +52,6 @@ class Unready(NamedTuple):
 
 
 State = Serving | Unready
-
-
-class Job(NamedTuple):
-    """A request, its Kafka timestamp (ms), and where it stands in the log."""
-
-    request: Request
-    timestamp: int
-    place: Place = NOWHERE
-
-
-class Source(NamedTuple):
-    """Whose answer it is, as its record says."""
-
-    arm: Arm
-    version: str
-    generation: int | None
 
 
 class Run(NamedTuple):
@@ -321,18 +303,7 @@ class Engine:
         return prediction
 
     def _prediction(self, job: Job, source: Source, **outcome: Any) -> Prediction:
-        now = self._clock()
-        return Prediction(
-            request_id=job.request.request_id,
-            ts=int(now),
-            model=job.request.model,
-            version=source.version,
-            arm=source.arm,
-            generation=source.generation,
-            latency_ms=round(max(0.0, now - job.timestamp), 3),
-            worker=self._worker,
-            **outcome,
-        )
+        return answer_to(job, source, self._worker, self._clock(), **outcome)
 
 
 def _label(run: Run) -> str:

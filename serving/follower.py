@@ -6,7 +6,7 @@ own): follows `control.releases` for some models and makes each release so throu
         return [wish.release.stable]
 
     with Follower(settings, ["ranker"], make_so) as follower:
-        ...  # route by `follower.in_force("ranker")`, and `router.is_candidate`
+        ...  # a `Responder` (`responder.py`), or your own loop by `follower.in_force("ranker")`
 
 It acknowledges `loading`, `applied` or `failed`, says every five seconds that it lives, refuses what is not
 signed as it must be, ignores older generations, and stays through outages of Kafka. All of it happens in
@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from schemas import topics
+from schemas.errors import HeadgateError
 from schemas.records import Release
 from schemas.settings import Settings
 from serving.outage import Outage
@@ -83,13 +84,14 @@ class Follower:
         make_so: MakeSo,
         worker: str | None = None,
     ) -> None:
-        """Reads nothing yet. Raises `HeadgateError` for signing keys that cannot be read, `KafkaException`
-        for settings that the client does not take."""
+        """Reads nothing yet. Raises `HeadgateError` for signing keys that cannot be read and for one name in
+        place of several, `KafkaException` for settings that the client does not take."""
+        self.worker = worker or f"{socket.gethostname()}-{os.getpid()}"
         self._make_so = make_so
-        self._models = {model: _Model() for model in models}
+        self._models = {model: _Model() for model in _names("models", models)}
         self._reader = ReleaseReader(settings)
         self._outage = Outage(settings.kafka.brokers)
-        self._voice = Voice(settings, worker or f"{socket.gethostname()}-{os.getpid()}", _clock)
+        self._voice = Voice(settings, self.worker, _clock)
         self._outcomes: SimpleQueue[_Outcome] = SimpleQueue()
         self._stop = threading.Event()
         self._watch = Watch(settings, topics.RELEASES, self._outage, self._stop)
@@ -186,7 +188,8 @@ class Follower:
     def _try(self, wish: Wish) -> None:
         """In a thread of its own."""
         try:
-            outcome = _Outcome(wish.release, list(self._make_so(wish)), None)
+            loaded = list(_names("what make_so returns", self._make_so(wish)))
+            outcome = _Outcome(wish.release, loaded, None)
         except BaseException as error:  # whatever a callback raises is what its release came to
             outcome = _Outcome(wish.release, (), str(error) or type(error).__name__)
         self._outcomes.put(outcome)
@@ -206,6 +209,13 @@ class Follower:
         for name, model in self._models.items():
             generation = 0 if model.applied is None else model.applied.generation
             self._voice.beat(name, generation, model.loaded)
+
+
+def _names(what: str, names: Iterable[str]) -> Iterable[str]:
+    """Several names, as they are. A single one would be taken for its letters."""
+    if isinstance(names, str):
+        raise HeadgateError(f"{what}: found the text {names!r}, expected a list of names: [{names!r}]")
+    return names
 
 
 def _clock() -> float:

@@ -9,9 +9,9 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from schemas import topics
 from schemas.records import ORIGIN, Codec, DeadLetter, Request, problem
-from serving.engine import Clock, Job
 from serving.flight import Place
 from serving.intake import coordinates
+from serving.jobs import Clock, Job
 from streams.letters import dead_letter
 from streams.log import Entry
 from streams.partition import TopicPartition
@@ -61,7 +61,7 @@ class Reader:
             return Job(request, timestamp, Place(*coordinates(message)))
         if request.model not in self._others and len(self._others) < MOST_OTHERS:
             self._others.add(request.model)
-            log.info("requests for model %s are left to other workers: it is not served here", request.model)
+            log.info("requests for model %r are left to other workers: it is not served here", request.model)
         return Others(request.model)
 
     def _dead(self, message: Message, reason: str) -> DeadLetter:

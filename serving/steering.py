@@ -7,7 +7,7 @@ Light to import: neither ONNX Runtime nor the stages' compiled code comes with i
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from schemas import signing, topics
 from schemas.records import ENCODER, Ack, Codec, Release
 from schemas.settings import Settings
 from schemas.topics import Topic
+from serving.jobs import Clock
 from serving.outage import Outage
 from streams.log import Entry, Follower, Output
 
@@ -36,9 +37,6 @@ PATIENCE = 3.0
 
 BACKOFF = (0.5, 5.0)
 """Seconds between tries while it is: the first pause, and the longest."""
-
-Clock = Callable[[], float]
-"""Wall time in epoch ms."""
 
 Status = Literal["applied", "loading", "failed"]
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from schemas.records import Sample
 from serving.gpu import Gpus
-from serving.steering import Clock
+from serving.jobs import Clock
 
 EVERY = 5.0
 """Seconds between samples."""

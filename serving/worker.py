@@ -28,13 +28,14 @@ from schemas.records import DeadLetter, Prediction
 from serving import batcher
 from serving.control import Control
 from serving.delivery import Delivery
-from serving.engine import Engine, Job, Leg, Ran
+from serving.engine import Engine, Leg, Ran
 from serving.exposition import Exposition
 from serving.fitness import Fitness
 from serving.flight import Flight
 from serving.gpu import Gpus
 from serving.health import ELSEWHERE, Health
 from serving.intake import Intake, group_of
+from serving.jobs import Job
 from serving.loads import Guard, Loads
 from serving.meter import Meter
 from serving.outage import Outage

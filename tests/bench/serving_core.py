@@ -21,8 +21,9 @@ from schemas.records import ENCODER, Codec, Release, Request
 from schemas.settings import Serving as Limits
 from serving import batcher, devices, runtime
 from serving.devices import Execution
-from serving.engine import Engine, Job, Serving
+from serving.engine import Engine, Serving
 from serving.inputs import Rows, rows
+from serving.jobs import Job
 from serving.repository import Batch, Package, Repository
 from streams.garbage import Garbage
 from tests.bench import serving_nets

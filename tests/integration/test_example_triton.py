@@ -4,10 +4,11 @@ worker, and answers by the version that is in force."""
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ from tests.conftest import isolated
 from tests.judge_processes import POLICY, Bench, Log, now
 
 LINES = 60
+
+MOST = 1000
+"""The largest item that the server knows."""
 
 
 class V2(http.server.ThreadingHTTPServer):
@@ -55,6 +59,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             assert (kind, name in self.server.loaded) == ("models", True)
             (ids,) = body["inputs"]
+            if max(ids["data"]) > MOST:
+                self.send_error(400, f"unknown item {max(ids['data'])}")
+                return
             sign = -1 if name.endswith("-v1") else 1
             self.answer({"outputs": [{"name": "score", "data": [sign * one / 1000 for one in ids["data"]]}]})
 
@@ -84,13 +91,23 @@ class Shop:
         config = folder / "headgate.toml"
         config.write_text(f'[topics]\nprefix = "{settings.topics.prefix}"\n')
         self.log = folder / "example.log"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
                 [sys.executable, "-m", "serving.examples.triton", self.server.url, "ranker"],
-                cwd=folder,
-                env=os.environ | {"HEADGATE_KAFKA": settings.kafka.brokers},
+                cwd=self.log.parent,
+                env=os.environ | {"HEADGATE_KAFKA": self._settings.kafka.brokers},
                 stderr=log,
             )
+
+    def restart(self, number: int) -> int:
+        """Ends the example by a signal, and starts it again. Answers how it ended."""
+        self._process.send_signal(number)
+        status = self._process.wait(30)
+        self._process = self._start()
+        return status
 
     def close(self) -> None:
         self._process.kill()
@@ -99,10 +116,18 @@ class Shop:
         self.server.shutdown()
         self.server.server_close()
 
-    def until_answered(self, request_id: str) -> Prediction:
-        """Asks, as the user u1, and waits for the answer."""
-        request = Request(request_id=request_id, ts=now(), model="ranker", items=[3, 1, 2], user="u1")
+    def ask(self, request_id: str, items: Sequence[int] = (3, 1, 2)) -> None:
+        """As the user u1."""
+        request = Request(request_id=request_id, ts=now(), model="ranker", items=[*items], user="u1")
         self.bench.send(topics.REQUESTS, request)
+
+    def until_answered(self, request_id: str, items: Sequence[int] = (3, 1, 2)) -> Prediction:
+        """Asks, and waits for the answer."""
+        self.ask(request_id, items)
+        return self.answer(request_id)
+
+    def answer(self, request_id: str) -> Prediction:
+        """Waits for it."""
         found: list[Prediction] = []
 
         def is_answered() -> bool:
@@ -169,3 +194,19 @@ def test_a_canary_is_answered_by_arm_once_the_server_has_it(shop: Shop) -> None:
     expected = {"stable": ("v1", [1, 2, 3]), "candidate": ("v2", [3, 2, 1])}
     assert (answer.version, answer.items) == expected[answer.arm]
     assert shop.status().phase == "canary"
+
+
+def test_what_the_server_refuses_and_what_is_no_request_ends_nothing(shop: Shop) -> None:
+    shop.bench.raw(topics.REQUESTS, b"{")
+    refused = shop.until_answered("r4", [MOST + 1])
+    assert refused.status == "error"
+    assert (refused.error or "").endswith(f"HTTP Error 400: unknown item {MOST + 1}")
+    assert shop.until_answered("r5").status == "ok"
+
+
+def test_requests_that_come_while_it_is_away_are_answered_by_the_next(shop: Shop) -> None:
+    assert shop.restart(signal.SIGTERM) == 0
+    assert shop.until_answered("r6").status == "ok"
+    shop.ask("r7")
+    shop.restart(signal.SIGKILL)
+    assert [shop.answer("r7").status, shop.until_answered("r8").status] == ["ok", "ok"]

@@ -108,6 +108,14 @@ def test_what_the_callback_raises_is_the_reason_of_the_ack_and_the_old_release_s
     assert in_force.generation == 1
 
 
+def test_a_callback_that_answers_one_name_in_place_of_several_has_failed(office: Office) -> None:
+    office.server.make_so = lambda wish: "v1"  # type: ignore[method-assign,assignment,return-value]
+    office.follow()
+    office.world.release(1, "v1")
+    ack = office.until_acked(1, "failed")
+    assert ack.error == "what make_so returns: found the text 'v1', expected a list of names: ['v1']"
+
+
 def test_an_older_generation_changes_nothing(office: Office) -> None:
     office.follow()
     office.world.release(5, "v5")

@@ -12,7 +12,8 @@ import pytest
 from schemas import policies
 from schemas.records import ENCODER, Item, Prediction, Release, Request, problem
 from serving import runtime
-from serving.engine import Engine, Job, Serving, State, Unready
+from serving.engine import Engine, Serving, State, Unready
+from serving.jobs import Job
 from serving.repository import Repository
 from serving.router import is_candidate
 from serving.runtime import Runtime

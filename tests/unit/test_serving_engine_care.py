@@ -9,9 +9,10 @@ from schemas import policies
 from schemas.records import ENCODER, Arm, Prediction, Release, Request
 from schemas.settings import Serving as Limits
 from serving import runtime
-from serving.engine import Engine, Job, Serving
+from serving.engine import Engine, Serving
 from serving.fitness import TRIES, Fitness
 from serving.flight import Aboard, Flight, Place
+from serving.jobs import Job
 from serving.meter import Meter
 from serving.repository import Repository
 from serving.runtime import Runtime

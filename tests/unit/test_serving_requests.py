@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Message
 
 from schemas.records import ENCODER, DeadLetter
-from serving.engine import Job
+from serving.jobs import Job
 from serving.requests import Others, Reader, Repeated
 
 NOW = 1_700_000_000_000

@@ -13,7 +13,9 @@ import pytest
 
 from infra.local import ports
 from schemas import topics
+from schemas.errors import HeadgateError
 from schemas.settings import Settings
+from serving.follower import Follower
 from serving.steering import Voice
 
 
@@ -68,8 +70,15 @@ def test_a_heartbeat_that_was_not_heard_is_not_said_again(
     assert "control.acks" not in caplog.text
 
 
-def test_whoever_follows_releases_imports_neither_onnx_runtime_nor_compiled_code_nor_faust() -> None:
+def test_serving_with_something_else_imports_neither_onnx_runtime_nor_compiled_code_nor_faust() -> (
+    None
+):
     heavy = "{'onnxruntime', 'numba', 'numpy', 'faust', 'prometheus_client'}"
-    program = f"import sys, serving.follower, serving.router; print(sorted({heavy} & set(sys.modules)))"
+    program = f"import sys, serving.follower, serving.responder; print(sorted({heavy} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert said.stdout == "[]\n"
+
+
+def test_one_name_in_place_of_several_is_not_taken_for_its_letters() -> None:
+    with pytest.raises(HeadgateError, match=r"models: found the text 'ranker', expected a list of names"):
+        Follower(Settings(), "ranker", lambda wish: [])

@@ -1,12 +1,13 @@
-"""A version in lower precision: smaller, and faster where the hardware has it. INT8 keeps weights in 8 bits
-and computes activations' ranges as they come (dynamic quantization, which needs no calibration data); FP16
-keeps everything between inputs and outputs in half precision.
+"""A model as one file; and a version in lower precision: smaller, and faster where the hardware has it.
+INT8 keeps weights in 8 bits and computes activations' ranges as they come (dynamic quantization, which needs
+no calibration data); FP16 keeps everything between inputs and outputs in half precision.
 
 Inputs and outputs stay as they are, so requests do not change. What it costs in accuracy is measured on
 requests: see `compare`. Beside `runtime.py` the only importer of ONNX Runtime, and of `onnx`.
 """
 
 import math
+import shutil
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -65,6 +67,26 @@ def convert(source: Path, target: Path, precision: Precision) -> None:
         raise HeadgateError(
             f"{source}: cannot be converted to {precision}: {' '.join(str(error).split())}"
         ) from error
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copies an ONNX file. Weights that lie in other files beside it, as PyTorch's exporter writes those of
+    large models, are written into the copy: a checksum is one file's.
+
+    Raises `HeadgateError` where they make it larger than an ONNX file can be, `OSError`.
+    """
+    model = onnx.load_model(str(source), load_external_data=False)
+    if not any(uses_external_data(weight) for weight in model.graph.initializer):
+        shutil.copyfile(source, target)
+        return
+    load_external_data_for_model(model, str(source.parent))
+    size = source.stat().st_size + sum(len(weight.raw_data) for weight in model.graph.initializer)
+    if size > onnx.checker.MAXIMUM_PROTOBUF:
+        raise HeadgateError(
+            f"{source}: found {size / 2**30:.1f} GiB, most of it in other files, expected less than 2 GiB, "
+            "which is what one ONNX file holds; a folder made by hand may have several (serving/README.md)"
+        )
+    onnx.save_model(model, str(target))
 
 
 def compare(original: Runtime, converted: Runtime, requests: Sequence[Rows]) -> Loss:

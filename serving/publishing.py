@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import HeadgateError
-from serving import runtime
+from serving import conversion, runtime
 from serving.repository import LONGEST, Batch, Package, Repository, checksum, is_name
 from serving.signature import Tensor
 
@@ -26,7 +26,8 @@ def add(
     notes: Mapping[str, str] | None = None,
 ) -> Package:
     """Copies `onnx` (and `profile`) to `<model>/<version>/` with a manifest that follows from the ONNX file;
-    `output` names the scores where there are several outputs, `notes` go into `[model]`.
+    `output` names the scores where there are several outputs, `notes` go into `[model]`. Weights that lie in
+    other files are put into the one.
 
     The version is loaded and run on rows of zeros before it stands there. Raises `HeadgateError` where that
     fails, or the version is there already: versions are not replaced, for somebody may serve them.
@@ -46,7 +47,7 @@ def add(
     try:
         folder = draft / model / version
         folder.mkdir(parents=True)
-        shutil.copyfile(onnx, folder / "model.onnx")
+        conversion.copy_whole(onnx, folder / "model.onnx")
         about = {
             "name": model,
             "version": version,

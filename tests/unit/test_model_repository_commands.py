@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,23 @@ def test_what_is_added_can_be_served(tmp_path: Path, models: Path) -> None:
     assert scores.shape == (3,)
     assert package.manifest.model.sha256 == checksum(tmp_path / "n.onnx")
     assert package.manifest.inputs["features"].row == (WIDTH,)
+
+
+def test_weights_in_other_files_are_put_into_the_one(tmp_path: Path, models: Path) -> None:
+    whole = network(tmp_path / "whole.onnx")
+    apart = tmp_path / "apart" / "net.onnx"
+    apart.parent.mkdir()
+    onnx.save_model(
+        onnx.load_model(str(whole)), str(apart), save_as_external_data=True, location="w", size_threshold=0
+    )
+    for version, file in (("v1", whole), ("v2", apart)):
+        assert cli.main(["model", "add", str(file), "net", version, "--models", str(models)]) == 0
+    shutil.rmtree(apart.parent)
+    packages = [Repository(models).open("net", version) for version in ("v1", "v2")]
+    assert [path.name for path in sorted(packages[1].folder.iterdir())] == ["model.onnx", "model.toml"]
+    rows = {"features": np.random.default_rng(0).normal(size=(5, WIDTH)).astype(np.float32)}
+    first, second = (runtime.load(package).score(rows) for package in packages)
+    assert first.tolist() == second.tolist()
 
 
 def test_a_version_is_never_replaced(

@@ -70,9 +70,7 @@ def test_a_heartbeat_that_was_not_heard_is_not_said_again(
     assert "control.acks" not in caplog.text
 
 
-def test_serving_with_something_else_imports_neither_onnx_runtime_nor_compiled_code_nor_faust() -> (
-    None
-):
+def test_serving_with_something_else_imports_neither_onnx_runtime_nor_compiled_code_nor_faust() -> None:
     heavy = "{'onnxruntime', 'numba', 'numpy', 'faust', 'prometheus_client'}"
     program = f"import sys, serving.follower, serving.responder; print(sorted({heavy} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -252,8 +252,9 @@ class Engine:
                 continue
             try:
                 yield Ready(job, rows(job.request, run.runtime.manifest.inputs), key)
-            except InputError as error:
-                said.append(self._prediction(job, run.source, status="error", error=str(error)))
+            except (InputError, MemoryError) as error:
+                reason = str(error) or "inputs: larger than the memory that is left"
+                said.append(self._prediction(job, run.source, status="error", error=reason))
         if self._cache.is_on:
             self._meter.cached(run.runtime.model, hits, len(jobs) - hits)
 

@@ -5,7 +5,7 @@ serves them, from a thread that asks nobody.
 recover by itself; one whose run hangs is soon ended and started anew by its supervisor. While Kafka does not
 answer nothing can be said against it. *Ready*: healthy, Kafka answers, the versions that were wanted at the
 start are warm, and the group has dealt out its partitions (perhaps none to this worker). A release that comes
-later, or fails, does not make it unready: the old one serves on.
+later, or fails, does not make it unready: the old one serves on, or the stable version of the new one.
 """
 
 import threading
@@ -92,7 +92,9 @@ class Health:
             return Answer(False, f"Kafka at {self._broker} does not answer")
         standing = self._control.standing()
         cold = [
-            _wanted(model, found) for model, found in standing.items() if found.wanted and not found.applied
+            _wanted(model, found)
+            for model, found in standing.items()
+            if found.wanted and not (found.applied or found.makeshift)
         ]
         if cold:
             return Answer(False, "; ".join(cold))
@@ -115,6 +117,8 @@ def _wanted(model: str, found: Standing) -> str:
 
 
 def _serves(model: str, found: Standing) -> str:
+    if found.makeshift:
+        return f"{model} is served by its stable version alone ({_wanted(model, found)})"
     if not found.applied:
         return f"{model} has no release yet"
     serves = f"{model} is served by generation {found.applied}"

@@ -41,12 +41,14 @@ class Held(NamedTuple):
 
 class Standing(NamedTuple):
     """How it stands with a model: the generation in force (0: none), the versions in memory, the generation
-    that is wanted (0: none), and why that cannot be, where it is known."""
+    that is wanted (0: none), why that cannot be, where it is known; and whether requests are answered all the
+    same, by the stable version alone."""
 
     applied: int
     loaded: list[str]
     wanted: int = 0
     error: str | None = None
+    makeshift: bool = False
 
 
 class Attempt(NamedTuple):
@@ -134,14 +136,18 @@ class Releases:
 
     def step(self, served: Iterable[str]) -> bool:
         """Brings the `served` models nearer to what is wanted; never waits. Answers whether something is
-        still being loaded."""
+        still being loaded. What goes wrong is one model's: its release has failed, the others are steered on.
+        """
         for name in served:
             model = self._models.get(name)
             if model is None or model.wanted is None:
                 continue
-            _harvest(model, model.wanted)
-            if model.wanted.generation > model.applied:
-                self._approach(model, model.wanted)
+            try:
+                _harvest(model, model.wanted)
+                if model.wanted.generation > model.applied:
+                    self._approach(model, model.wanted)
+            except Exception as error:
+                self._fail(model, model.wanted, f"{type(error).__name__}: {error}")
         return any(model.loading for model in self._models.values())
 
     def state(self, name: str) -> State:
@@ -281,6 +287,7 @@ def _standing(model: _Model) -> Standing:
         sorted(model.loaded),
         0 if model.wanted is None else model.wanted.generation,
         last.error if last is not None and failed else None,
+        not model.applied and isinstance(model.state, Serving),
     )
 
 

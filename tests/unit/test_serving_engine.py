@@ -1,7 +1,7 @@
 """The engine: a batch of requests in, one prediction for each out, whatever is wrong with some of them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import pytest
 
 from schemas import policies
 from schemas.records import ENCODER, Item, Prediction, Release, Request, problem
-from serving import runtime
+from serving import inputs, runtime
 from serving.engine import Engine, Serving, State, Unready
 from serving.jobs import Job
-from serving.repository import Repository
+from serving.repository import Input, Repository
 from serving.router import is_candidate
 from serving.runtime import Runtime
 from tests import serving_models as models
@@ -187,6 +187,23 @@ def test_a_bad_request_is_an_error_and_its_neighbours_are_not(
     assert found["r1"].scores == answer(state, good[0])[0].scores
     assert re.search(reason, found["r2"].error or "")
     assert (found["r2"].items, found["r2"].version, found["r2"].arm) == (None, "v1", "stable")
+
+
+def test_a_request_for_whose_rows_there_is_no_memory_is_an_error_and_its_neighbours_are_not(
+    versions: dict[str, Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scarce(request: Request, declared: Mapping[str, Input]) -> inputs.Rows:
+        if request.request_id == "r1":
+            raise MemoryError
+        return inputs.rows(request, declared)
+
+    monkeypatch.setattr("serving.engine.rows", scarce)
+    found = answer(Serving(release(), versions["v1"]), job("r0"), job("r1"), job("r2"))
+    assert {one.request_id: (one.status, one.error) for one in found} == {
+        "r0": ("ok", None),
+        "r1": ("error", "inputs: larger than the memory that is left"),
+        "r2": ("ok", None),
+    }
 
 
 def test_what_waits_for_its_run_while_the_release_changes_is_answered_by_the_new_one(

@@ -14,7 +14,7 @@ from schemas.records import Release
 from serving import runtime
 from serving.engine import Serving, Unready
 from serving.releases import Releases, Standing, Word
-from serving.repository import Repository, size_of
+from serving.repository import Fingerprint, Repository, size_of
 from serving.runtime import Runtime
 from tests import serving_models as models
 
@@ -220,6 +220,32 @@ def test_a_fresh_worker_serves_stable_alone_where_the_candidate_is_broken(worker
     worker.settle()
     assert worker.serving == (4, ["v1"])
     assert worker.statuses[-1] == (4, "failed")
+    standing = worker.releases.standing(SERVED)[models.MODEL]
+    assert (standing.applied, standing.makeshift) == (0, True)
+
+
+def test_what_nobody_thought_of_is_one_models_failure(tmp_path: Path) -> None:
+    class Odd(Repository):
+        def fingerprint(self, model: str, version: str) -> Fingerprint:
+            if model == "odd":
+                raise ValueError("nobody thought of it")
+            return super().fingerprint(model, version)
+
+    said: list[Word] = []
+    models.add_version(tmp_path, "v1")
+    repository = Odd(tmp_path)
+    releases = Releases(repository, lambda *one: runtime.load(repository.open(*one)), said.append)
+    for model in ("odd", models.MODEL):
+        releases.take(
+            Release(model=model, generation=1, ts=1_700_000_000_000, stable="v1", decision_id="", reason="")
+        )
+    while releases.step(["odd", models.MODEL]):
+        time.sleep(0.001)
+    assert {(word.model, word.status, word.error) for word in said} == {
+        ("odd", "failed", "ValueError: nobody thought of it"),
+        (models.MODEL, "loading", None),
+        (models.MODEL, "applied", None),
+    }
 
 
 def test_a_fresh_worker_with_a_broken_stable_version_says_why(worker: Worker) -> None:

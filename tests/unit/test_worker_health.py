@@ -80,6 +80,16 @@ def test_a_start_whose_release_failed_is_not_ready_and_says_why(worker: Worker) 
     assert worker.health.healthy(time.monotonic()).well
 
 
+def test_a_start_whose_candidate_failed_is_ready_for_the_stable_version_answers(worker: Worker) -> None:
+    worker.works(0)
+    worker.control.models = {"ranker": Standing(0, ["v1"], 3, "v2: no such file", makeshift=True)}
+    assert worker.health.ready(time.monotonic()) == (
+        True,
+        "ranker is served by its stable version alone (ranker: generation 3 failed: v2: no such file); "
+        "has partitions 0",
+    )
+
+
 def test_it_is_not_ready_before_the_group_has_dealt_out_partitions(worker: Worker) -> None:
     worker.control.ready.set()
     worker.health.turns(None)

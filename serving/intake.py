@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas import topics
 from schemas.settings import Settings
 from serving.outage import Outage
+from streams.sight import ANEW, Sight
 
 log = logging.getLogger("headgate.serving")
 
@@ -119,9 +120,11 @@ class Intake:
                     self._open[partition] = Span(offset, offset)
                 found.append(message)
             elif error.code() == KafkaError._FATAL:
-                self._come_back(error)
+                self._come_back(f"put out of the consumer group ({error.str()}); joining it again")
             else:
                 log.warning("%s: %s", self._topic, error.str())
+        if self._sight.lost:
+            self._come_back(ANEW)
         return found
 
     def answered(self, messages: Sequence[Message]) -> None:
@@ -176,18 +179,20 @@ class Intake:
 
     def _member(self) -> Consumer:
         """A consumer that joins the group."""
-        consumer = Consumer(self._config)
+        self._sight = Sight()
+        consumer = Consumer(self._config | self._sight.config)
         consumer.subscribe([self._topic], self._assigned, self._revoked, self._lost)
         return consumer
 
-    def _come_back(self, error: KafkaError) -> None:
-        """The group has put our consumer out, which consumes nothing ever again: joins it as a new one, which
-        has the same partitions and begins at the last commit.
+    def _come_back(self, why: str) -> None:
+        """Our consumer consumes nothing ever again: joins the group as a new one, which has the same
+        partitions and begins at the last commit.
 
-        It happens after an outage longer than the session, though nobody else came as our instance: the
-        client takes itself for out, and sends what it still had to commit without its member id.
+        The group puts one out after an outage longer than the session, though nobody else came as our
+        instance: the client takes itself for out, and sends what it still had to commit without its member
+        id. And one may have lost sight of Kafka (`streams/sight.py`).
         """
-        log.warning("put out of the consumer group (%s); joining it again", error.str())
+        log.warning("%s", why)
         self._forget(set(self._owned))
         self._is_dealt = False
         self._consumer.close()

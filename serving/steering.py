@@ -19,7 +19,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from serving.jobs import Clock
 from serving.outage import Outage
-from streams.log import Entry, Follower, Output
+from streams.log import UNDELIVERED, Entry, Follower, Output
 
 log = logging.getLogger("headgate.serving")
 
@@ -200,7 +200,7 @@ class Voice:
             with self._lock:
                 if self._unheard.get(subject) is not value:  # there has been a later word
                     return
-                if error is not None and error.code() == KafkaError._MSG_TIMED_OUT:
+                if error is not None and error.code() in UNDELIVERED:
                     self._lost.add(subject)
                     return
                 del self._unheard[subject]

@@ -9,6 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -18,6 +19,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
+from streams.sight import ANEW, Sight, is_lost
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,12 @@ ELECTION = 0.1
 
 LARGEST = 8_000_000
 """Bytes of the largest record that our producers send; a broker that takes less refuses it."""
+
+STALLED = 10.0
+"""Seconds after which it is asked whether a client that does not deliver still can."""
+
+UNDELIVERED = (KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+"""What is said of a record that the broker may not have got, for want of a connection."""
 
 DELIVERY = 120_000
 """Milliseconds after which a record that the broker has not taken counts as not delivered."""
@@ -113,7 +121,7 @@ class Follower:
         """
         self._topic = topic.full_name(settings.topics)
         self._since = since
-        self._consumer = Consumer(
+        self._config = (
             settings.kafka.librdkafka()
             | {
                 "group.id": f"headgate-follower-{uuid.uuid4()}",
@@ -126,6 +134,7 @@ class Follower:
             | ({} if on_error is None else {"error_cb": on_error})
         )
         self._positions: dict[int, int] = {}
+        self._open()
         self._read: list[Entry] = []
         self._whole = False
 
@@ -136,6 +145,7 @@ class Follower:
         where this one stopped.
         """
         deadline = time.monotonic() + timeout
+        self._hear(10_000, 0.0)
         ends = answer(lambda: self._ends(timeout), timeout)
         while any(self._positions[partition] < end for partition, end in ends.items()):
             left = deadline - time.monotonic()
@@ -143,8 +153,7 @@ class Follower:
                 raise KafkaException(
                     KafkaError(KafkaError._TIMED_OUT, f"{self._topic}: not read to its end in {timeout} s")
                 )
-            for message in self._consume(10_000, min(left, 1.0)):
-                self._take(message)
+            self._hear(10_000, min(left, 1.0))
         self._whole = True
         entries, self._read = self._read, []
         return entries
@@ -153,8 +162,7 @@ class Follower:
         """What has come since, waiting at most `timeout` seconds for the first; nothing before the first
         `refresh` that succeeds, which then answers that too.
         """
-        for message in self._consume(1_000, timeout):
-            self._take(message)
+        self._hear(1_000, timeout)
         if not self._whole:
             return []
         entries, self._read = self._read, []
@@ -163,6 +171,25 @@ class Follower:
     def close(self) -> None:
         """Ends the consumer's threads and connections."""
         self._consumer.close()
+
+    def _open(self) -> None:
+        """A client that goes on where the one before it stopped."""
+        self._sight = Sight()
+        self._consumer = Consumer(self._config | self._sight.config)
+        self._assign()
+
+    def _assign(self) -> None:
+        if self._positions:
+            places = [Partition(self._topic, place, offset) for place, offset in self._positions.items()]
+            self._consumer.assign(places)
+
+    def _hear(self, most: int, timeout: float) -> None:
+        for message in self._consume(most, timeout):
+            self._take(message)
+        if self._sight.lost:
+            log.warning("%s: %s", self._topic, ANEW)
+            self._consumer.close()
+            self._open()
 
     def _consume(self, most: int, timeout: float) -> list[Message]:
         """Waits for the first message only: the client's own `consume` waits until it has all that it may."""
@@ -185,7 +212,7 @@ class Follower:
             found = self._partitions(timeout)
             starts = {partition: self._start(partition, timeout) for partition in found}
             self._positions = dict(starts)
-            self._consumer.assign([Partition(self._topic, p, offset) for p, offset in starts.items()])
+            self._assign()
         return {partition: self._watermarks(partition, timeout)[1] for partition in self._positions}
 
     def _start(self, partition: int, timeout: float) -> int:
@@ -242,19 +269,13 @@ class Output:
     `flush`, but for records whose sender wants to be `told` himself."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._prefix = settings.topics.prefix
         self._failed: KafkaError | None = None
-        self._producer = Producer(
-            settings.kafka.librdkafka()
-            | {
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "compression.type": "lz4",
-                "partitioner": "murmur2_random",
-                "message.max.bytes": LARGEST,
-                "message.timeout.ms": DELIVERY,
-            }
-        )
+        self._stalled: float | None = None
+        """Since when (monotonic seconds) no flush has come to its end."""
+        self._swap = Lock()  # held while a record is queued, so that none comes to a client that is given up
+        self._producer = self._new()
 
     def send(
         self,
@@ -285,15 +306,16 @@ class Output:
         """The same, for many at a time: whoever puts them calls `serve` after the last, once for all."""
         while True:
             try:
-                self._producer.produce(
-                    self._prefix + topic.name,
-                    value,
-                    key,
-                    ANY_PARTITION if partition is None else partition,
-                    on_delivery=told or self._delivered,
-                    timestamp=timestamp or 0,
-                    headers=list(headers),
-                )
+                with self._swap:
+                    self._producer.produce(
+                        self._prefix + topic.name,
+                        value,
+                        key,
+                        ANY_PARTITION if partition is None else partition,
+                        on_delivery=told or self._delivered,
+                        timestamp=timestamp or 0,
+                        headers=list(headers),
+                    )
             except BufferError:
                 self._producer.poll(0.1)
             else:
@@ -305,7 +327,7 @@ class Output:
 
     def flush(self, timeout: float = 150.0) -> None:
         """Waits until the broker has everything. Raises `KafkaException` for what it did not take."""
-        left = self._producer.flush(timeout)
+        left = self._flush(timeout)
         if self._failed is not None:
             error, self._failed = self._failed, None
             raise KafkaException(error)
@@ -313,6 +335,46 @@ class Output:
             raise KafkaException(
                 KafkaError(KafkaError._TIMED_OUT, f"{left} records not delivered in {timeout} s")
             )
+
+    def _new(self) -> Producer:
+        return Producer(
+            self._settings.kafka.librdkafka()
+            | {
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "partitioner": "murmur2_random",
+                "message.max.bytes": LARGEST,
+                "message.timeout.ms": DELIVERY,
+            }
+        )
+
+    def _flush(self, timeout: float) -> int:
+        """Waits until nothing is left, at most `timeout` seconds; answers how much is."""
+        deadline = time.monotonic() + timeout
+        while True:
+            began = time.monotonic()
+            left = self._producer.flush(min(max(deadline - began, 0.0), STALLED))
+            if not left:
+                self._stalled = None
+                return 0
+            now = time.monotonic()
+            self._stalled = began if self._stalled is None else self._stalled
+            if now - self._stalled >= STALLED:
+                self._stalled = now
+                if is_lost(self._producer, self._settings):
+                    self._replace()
+            if now >= deadline:
+                return left
+
+    def _replace(self) -> None:
+        """Gives a client up that delivers nothing any more. What it has not delivered has failed: whoever
+        sent it is told so, and sends it again."""
+        log.warning(ANEW)
+        with self._swap:
+            lost, self._producer = self._producer, self._new()
+        lost.purge()
+        lost.poll(0)
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None and self._failed is None:

@@ -15,6 +15,7 @@ from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.log import ANY_PARTITION, LARGEST
+from streams.sight import LOST, is_lost
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Transactions:
     """
 
     def __init__(self, settings: Settings, transactional_id: str, fenced: str) -> None:
+        self._settings = settings
         self._prefix = settings.topics.prefix
         self._fenced = fenced
         self._producer = Producer(
@@ -112,6 +114,8 @@ class Transactions:
                     raise
                 if deadline is not None and time.monotonic() > deadline:
                     raise
+                if is_lost(self._producer, self._settings):
+                    raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, LOST)) from failure
                 if not said:
                     log.warning("Kafka does not take what is to be written (%s); trying on", error.str())
                 said = True

@@ -11,6 +11,7 @@ from confluent_kafka import TopicPartition as Place
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.log import TIMEOUT, Entry, answer, entry_of
+from streams.sight import LOST, Sight
 
 BATCH = 5_000
 """Records at a time."""
@@ -27,8 +28,10 @@ class Past:
     def __init__(
         self, settings: Settings, topic: Topic, partition: int, since: int, end: int | None = None
     ) -> None:
+        self._sight = Sight()
         self._consumer = Consumer(
             settings.kafka.librdkafka()
+            | self._sight.config
             | {
                 "group.id": f"headgate-past-{uuid.uuid4()}",
                 "enable.auto.commit": False,
@@ -60,6 +63,8 @@ class Past:
                     self._position = max(self._position, message.offset() or 0)
                 else:  # what the client can mend it does not tell
                     raise KafkaException(error)
+            if self._sight.lost:
+                raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, LOST))
             yield [each for each in batch if each.offset < self.end]
 
     def close(self) -> None:

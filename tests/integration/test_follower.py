@@ -61,3 +61,23 @@ def test_a_refresh_after_polls_knows_that_behind_a_transaction_there_is_nothing_
     assert follower.refresh(5.0) == []
     follower.close()
     assert read == [b"{}"]
+
+
+def test_a_client_that_has_lost_sight_of_kafka_is_replaced_and_nothing_is_lost_or_read_twice(
+    filled: Settings,
+) -> None:
+    follower, output = Follower(filled, topics.ACKS), Output(filled)
+    read = [entry.offset for entry in follower.refresh()]
+    for _ in range(3):
+        blind(follower)
+        output.send(topics.ACKS, "ranker", b"more")
+        output.flush()
+        read += [entry.offset for entry in follower.poll(5.0)]
+        blind(follower)
+        read += [entry.offset for entry in follower.refresh()]
+    assert read == list(range(RECORDS + 3))
+
+
+def blind(follower: Follower) -> None:
+    """Has the follower's client say that it knows no broker any more."""
+    follower._sight.config["stats_cb"]('{"brokers": {"GroupCoordinator": {"source": "logical"}}}')

@@ -188,6 +188,21 @@ def test_a_member_that_the_group_has_put_out_joins_again(
     assert second.partitions
 
 
+def test_a_member_whose_client_has_lost_sight_of_kafka_joins_again(
+    settings: Settings, members: ExitStack
+) -> None:
+    member = join(settings, members)
+    committed = member.take(5)
+    member.intake.answered(committed)
+    member.intake.mark()
+    member.intake.commit()
+    member.take(4)
+    member.intake._sight.config["stats_cb"]('{"brokers": {"GroupCoordinator": {"source": "logical"}}}')
+    member.intake.consume(1, 0.0)  # whatever is taken here comes again
+    assert member.intake.partitions is None  # not dealt out to the new one yet
+    assert numbers(committed + member.take(15)) == list(range(20))
+
+
 def test_a_member_that_the_group_has_put_out_can_end(settings: Settings) -> None:
     member = Member(settings)
     member.intake.answered(member.take(5))

@@ -3,18 +3,16 @@ wrong in the field. What was produced is read back from the log, which is what t
 """
 
 import json
-import logging
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka import TopicPartition as Partition
 
 from schemas import policies
@@ -23,6 +21,7 @@ from schemas.records import Distribution, Profile
 from schemas.settings import Settings
 from schemas.timeline import Timeline
 from schemas.topics import EVENTS, FEEDBACK, PREDICTIONS, REQUESTS, Topic
+from streams.log import UNDELIVERED, Output
 from tests.oracle.log import Logs, Raw, partition_of
 from tests.oracle.truth import Truth, compute
 from tests.oracle.views import Row, Value, disagreements, read, rows
@@ -72,19 +71,6 @@ class Later:
     back: int = 0
 
 
-class Said(logging.Handler):
-    """The last thousand lines that a Kafka client logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: deque[str] = deque(maxlen=1_000)
-        self.logger = logging.Logger("producer")
-        self.logger.addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(f"{record.created:.3f} {record.getMessage()}")
-
-
 @dataclass
 class Traffic:
     """Produces until it is told to stop. `rate` requests a second; a share `bad` of all records is bad."""
@@ -102,20 +88,7 @@ class Traffic:
         self._requests = 0
         self._views = Views(self.settings)
         self._thread = threading.Thread(target=self._flow, daemon=True)
-        self._said = Said()
-        self._producer = Producer(
-            self.settings.kafka.librdkafka()
-            | {
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "message.max.bytes": 4_000_000,
-                "message.timeout.ms": 300_000,
-                "log_level": 7,
-                "debug": "broker,eos",
-            },
-            logger=self._said.logger,
-        )
+        self._output = Output(self.settings)
 
     def __enter__(self) -> "Traffic":
         self._thread.start()
@@ -127,17 +100,11 @@ class Traffic:
         self._thread.join()
         if exception is not None:
             return
-        self._deliver()
+        self._output.flush(60)
         self._settle()
         self._tail()
-        self._deliver()
+        self._output.flush(60)
         assert self._failed == []
-
-    def _deliver(self) -> None:
-        left = self._producer.flush(60)
-        assert left == 0, "\n".join(
-            (f"{left} records are not delivered; the client's last words:", *self._said.lines)
-        )
 
     def _flow(self) -> None:
         """Requests at random intervals, and what follows from each, in the order of time."""
@@ -153,7 +120,8 @@ class Traffic:
                 self.send(later.topic, later.value | {"ts": int(later.at * 1000) - later.back})
                 if self._random.random() < self.bad:
                     self.send_bad(self._random.choice(EVENTS), self._random.choice(BAD))
-            self._producer.poll(0.01)
+            self._output.serve()
+            time.sleep(0.01)
 
     def _visit(self, now: float) -> None:
         """One request, its predictions and what its user does: mostly as it should be."""
@@ -231,13 +199,13 @@ class Traffic:
         self._produce(topic, self._random.choice(["r", None]), value, partition, 0)
 
     def _produce(self, topic: Topic, key: str | None, value: bytes | None, partition: int, at: int) -> None:
-        name = topic.full_name(self.settings.topics)
-        self._producer.produce(
-            name, value, key, partition, on_delivery=self._delivered, timestamp=at or int(time.time() * 1000)
+        self._output.put(
+            topic, key, value, partition, timestamp=at or int(time.time() * 1000), told=self._delivered
         )
 
-    def _delivered(self, error: object, _message: Message) -> None:
-        if error is not None:
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        """What a client kept that was given up never came into the logs: nobody has to know of it."""
+        if error is not None and error.code() not in UNDELIVERED:
             self._failed.append(str(error))
 
     def _settle(self) -> None:
@@ -245,7 +213,7 @@ class Traffic:
         behind a leap in time it would be late."""
         for name in ("calm-1", "calm-2"):
             self._send_sentinels(name, int(time.time() * 1000))
-            self._producer.flush(60)
+            self._output.flush(60)
             wait_until(partial(self._views.has_sentinels, name))
 
     def _tail(self) -> None:

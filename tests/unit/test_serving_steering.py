@@ -53,6 +53,15 @@ def test_what_was_not_heard_is_said_again_and_again_of_each_key_the_last_word(
     }
 
 
+def test_what_a_lost_client_has_not_delivered_is_said_again(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("streams.log.STALLED", 0.0)
+    monkeypatch.setattr("streams.log.is_lost", lambda client, settings: True)
+    voice.publish(topics.PROFILES, "ranker/v1", b"{}")
+    assert said_again(voice, caplog) == ["control.profiles (ranker/v1) is said again: Kafka has not taken it"]
+
+
 def test_saying_something_and_trying_again_never_wait(voice: Voice, caplog: pytest.LogCaptureFixture) -> None:
     started = time.monotonic()
     voice.acknowledge("ranker", 1, "applied", ["v1"])

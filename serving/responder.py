@@ -67,7 +67,7 @@ class Responder:
 
     def run(self, stop: threading.Event) -> None:
         """Waits until a release is in force, and answers until `stop` is set; what has been taken by then is
-        answered. Raises what made the follower give up."""
+        answered, unless Kafka is away. Raises what made the follower give up."""
         while not (stop.is_set() or self._follower.failure or self._follower.in_force(self._model)):
             stop.wait(IDLE)
         if not (stop.is_set() or self._follower.failure):
@@ -89,11 +89,13 @@ class Responder:
         with ThreadPoolExecutor(self._concurrency, "respond") as pool:
             try:
                 while not (stop.is_set() or self._follower.failure):
-                    self._turn(intake, delivery, pool)
+                    self._turn(intake, delivery, pool, stop)
             finally:
                 intake.close()
 
-    def _turn(self, intake: Intake, delivery: Delivery, pool: ThreadPoolExecutor) -> None:
+    def _turn(
+        self, intake: Intake, delivery: Delivery, pool: ThreadPoolExecutor, stop: threading.Event
+    ) -> None:
         """Some requests, from taken to committed."""
         messages = intake.consume(1, IDLE)
         if messages:
@@ -103,7 +105,7 @@ class Responder:
         jobs = [one for one in found if isinstance(one, Job)]
         delivery.send_all(self._answers(jobs, pool))
         settled = delivery.settle()
-        while not (settled or delivery.undelivered):  # Kafka is away
+        while not (settled or delivery.undelivered or stop.is_set()):  # Kafka is away
             settled = delivery.settle()
         if settled:
             intake.answered(messages)

@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from infra.local.kafka import Kafka
 from infra.local.stack import LocalStack
 from schemas.settings import Settings
 
@@ -95,3 +96,12 @@ def isolated(settings: Settings) -> Settings:
         topics=msgspec.structs.replace(settings.topics, prefix=f"{name}."),
         clickhouse=msgspec.structs.replace(settings.clickhouse, database=f"headgate_{name}"),
     )
+
+
+@pytest.fixture
+def kafka(tmp_path: Path) -> Iterator[Kafka]:
+    """A broker to stop and start."""
+    kafka = Kafka(tmp_path / "kafka", tmp_path / "kafka.log")
+    kafka.start()
+    yield kafka
+    kafka.stop()

@@ -4,9 +4,8 @@ that it knows (`streams/sight.py`): whoever reads and writes goes on once it is 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,14 +28,6 @@ RESTARTS = 5
 
 PATIENCE = 60.0
 """Seconds that a reader has to go on."""
-
-
-@pytest.fixture
-def kafka(tmp_path: Path) -> Iterator[Kafka]:
-    kafka = Kafka(tmp_path / "kafka", tmp_path / "kafka.log")
-    kafka.start()
-    yield kafka
-    kafka.stop()
 
 
 @pytest.fixture

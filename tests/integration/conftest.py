@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.kafka import Kafka
 from schemas.settings import Settings
 from tests.integration.transport_world import Stage, prepared
 
@@ -28,12 +27,3 @@ def start(own: Settings, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
     yield start
     for stage in stages:
         stage.kill()
-
-
-@pytest.fixture
-def kafka(tmp_path: Path) -> Iterator[Kafka]:
-    """A broker to stop and start."""
-    kafka = Kafka(tmp_path / "kafka", tmp_path / "kafka.log")
-    kafka.start()
-    yield kafka
-    kafka.stop()

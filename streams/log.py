@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
-from streams.sight import ANEW, Sight, is_lost
+from streams.sight import ANEW, Inquiry, Sight
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,9 @@ LARGEST = 8_000_000
 
 STALLED = 10.0
 """Seconds after which it is asked whether a client that does not deliver still can."""
+
+SLICE = 1.0
+"""Seconds that are waited at a time for what has to be delivered."""
 
 UNDELIVERED = (KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 """What is said of a record that the broker may not have got, for want of a connection."""
@@ -274,6 +277,7 @@ class Output:
         self._failed: KafkaError | None = None
         self._stalled: float | None = None
         """Since when (monotonic seconds) no flush has come to its end."""
+        self._inquiry: Inquiry | None = None
         self._swap = Lock()  # held while a record is queued, so that none comes to a client that is given up
         self._producer = self._new()
 
@@ -351,21 +355,27 @@ class Output:
 
     def _flush(self, timeout: float) -> int:
         """Waits until nothing is left, at most `timeout` seconds; answers how much is."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         while True:
-            began = time.monotonic()
-            left = self._producer.flush(min(max(deadline - began, 0.0), STALLED))
+            left = self._producer.flush(min(max(began + timeout - time.monotonic(), 0.0), SLICE))
             if not left:
                 self._stalled = None
                 return 0
-            now = time.monotonic()
             self._stalled = began if self._stalled is None else self._stalled
-            if now - self._stalled >= STALLED:
-                self._stalled = now
-                if is_lost(self._producer, self._settings):
-                    self._replace()
-            if now >= deadline:
+            self._doubt(self._stalled)
+            if time.monotonic() >= began + timeout:
                 return left
+
+    def _doubt(self, stalled: float) -> None:
+        """Nothing has come to its end since `stalled`: finds out whether it ever will. Never waits."""
+        now = time.monotonic()
+        if self._inquiry is None:
+            if now - stalled >= STALLED:
+                self._inquiry = Inquiry(self._producer, self._settings)
+        elif self._inquiry.found is not None:
+            lost, self._inquiry, self._stalled = self._inquiry.found, None, now
+            if lost:
+                self._replace()
 
     def _replace(self) -> None:
         """Gives a client up that delivers nothing any more. What it has not delivered has failed: whoever

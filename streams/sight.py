@@ -6,8 +6,8 @@ anybody again: https://github.com/confluentinc/librdkafka/issues/5301. Nothing t
 such a client has to be made anew.
 """
 
-import logging
-from typing import Any, Literal
+import threading
+from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer
@@ -16,20 +16,17 @@ from confluent_kafka.admin import AdminClient
 from schemas import topics
 from schemas.settings import Settings
 
-log = logging.getLogger(__name__)
-
 INTERVAL = 5_000
 """Milliseconds between a client's statistics."""
 
 PROBE = 2.0
 """Seconds that a broker has to answer."""
 
-LOST = "a client of Kafka has lost sight of all brokers"
-ANEW = f"{LOST}; another one takes its place"
+ANEW = "a client of Kafka has lost sight of all brokers; another one takes its place"
 
 
 class _Broker(msgspec.Struct):
-    source: Literal["learned", "configured", "logical", "internal"]
+    source: str
 
 
 class _Statistics(msgspec.Struct):
@@ -50,6 +47,22 @@ class Sight:
         brokers = msgspec.json.decode(text, type=_Statistics).brokers.values()
         # A group's coordinator is a logical one: it is another's name, and of no use alone.
         self.lost = all(broker.source in ("logical", "internal") for broker in brokers)
+
+
+class Inquiry(threading.Thread):
+    """Asks whether `client` is lost beside what else there is to do. `found`: what came of it; None: nothing
+    yet."""
+
+    def __init__(self, client: Producer, settings: Settings) -> None:
+        super().__init__(name="inquiry", daemon=True)
+        self._client = client
+        self._settings = settings
+        self.found: bool | None = None
+        self.start()
+
+    def run(self) -> None:
+        """The thread's work."""
+        self.found = is_lost(self._client, self._settings)
 
 
 def is_lost(client: Producer | Consumer, settings: Settings) -> bool:

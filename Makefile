@@ -8,6 +8,9 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
+# Where this is set, each process of a test compiles all modules anew, and pytest rewrites all tests in each worker.
+export PYTHONDONTWRITEBYTECODE :=
+
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=

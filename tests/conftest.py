@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from uuid import uuid4
 
 import msgspec
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tests.containers import ContainerStack
 
 Stack: TypeAlias = "LocalStack | ContainerStack"
+
+TOLD = pytest.StashKey[str]()
+"""What xdist's controller tells its workers of the shared stack: the settings, as JSON."""
 
 SOCKET = Path("/var/run/docker.sock")
 
@@ -65,16 +68,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+class SharedStack(NamedTuple):
+    """A running stack that all tests share, those of all workers. Not to be stopped, nor filled with topics
+    without a prefix: see `settings`."""
+
+    settings: Settings
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Before a worker of xdist starts: tells it of the stack, which its controller has."""
+    if TOLD not in node.config.stash:
+        running = new_stack()
+        running.__enter__()
+        node.config.add_cleanup(lambda: running.__exit__(None, None, None))
+        node.config.stash[TOLD] = msgspec.json.encode(running.settings).decode()
+    node.workerinput["stack"] = node.config.stash[TOLD]
+
+
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """The running stack that all tests share. Not to be stopped, nor filled with topics without a prefix: see
-    `settings`."""
+def stack(request: pytest.FixtureRequest) -> Iterator[SharedStack]:
+    """The stack that all tests share."""
+    told = getattr(request.config, "workerinput", None)
+    if told is not None:
+        yield SharedStack(msgspec.json.decode(told["stack"], type=Settings))
+        return
     with new_stack() as running:
-        yield running
+        yield SharedStack(running.settings)
 
 
 @pytest.fixture(scope="module")
-def settings(stack: Stack) -> Settings:
+def settings(stack: SharedStack) -> Settings:
     """The shared stack's settings, with a topic prefix and a ClickHouse database that only this module has.
     Neither topics nor database exist yet: `infra.topics.create` and `streams.storage.migrate` make them.
     """

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.stack import LocalStack
 from schemas.settings import Settings
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.oracle import stages, traffic
 from tests.oracle.traffic import SENTINEL, WATCHED, Traffic
 
 
 @pytest.fixture
-def settings(stack: LocalStack) -> Settings:
+def settings(stack: SharedStack) -> Settings:
     """Names of each test's own: its traffic leaves clocks that are far ahead."""
     return isolated(stack.settings)
 

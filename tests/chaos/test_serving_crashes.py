@@ -10,12 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infra.local.stack import LocalStack
 from schemas.records import Prediction
 from schemas.settings import Serving
 from serving.worker import FAREWELL
 from tests import serving_models as models
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.integration.serving_world import Process, World, until
 
 HANG = 0.7
@@ -28,7 +27,7 @@ crashes = pytest.mark.skipif(
 
 
 @pytest.fixture
-def world(stack: LocalStack, tmp_path: Path) -> Iterator[World]:
+def world(stack: SharedStack, tmp_path: Path) -> Iterator[World]:
     serving = Serving(health="off", hang_s=HANG, load_s=LOAD)
     settings = msgspec.structs.replace(isolated(stack.settings), serving=serving)
     made = World(settings, tmp_path)

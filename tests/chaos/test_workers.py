@@ -14,17 +14,16 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from infra.local.stack import LocalStack
 from schemas.settings import Settings
 from streams.registry import group
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.oracle import stages, traffic
 from tests.oracle.stages import Stages
 from tests.oracle.traffic import SENTINEL, WATCHED, Traffic
 
 
 @pytest.fixture
-def settings(stack: LocalStack) -> Settings:
+def settings(stack: SharedStack) -> Settings:
     """Names of each test's own: its traffic leaves clocks that are far ahead."""
     return isolated(stack.settings)
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from schemas.clickhouse import TABLES
-from tests.conftest import Stack
+from tests.conftest import SharedStack
 from tests.contract.view_world import Database, opened
 
 
 @pytest.fixture(scope="session")
-def emptied(stack: Stack) -> Iterator[Database]:
+def emptied(stack: SharedStack) -> Iterator[Database]:
     """One for all modules: to make its tables and views takes seconds."""
     with opened(stack.settings) as database:
         yield database

@@ -15,12 +15,11 @@ import pytest
 
 import infra.topics
 from infra.commands.release_view import Status, View
-from infra.local.stack import LocalStack
 from schemas import topics
 from schemas.records import Alert, Prediction, Request
 from schemas.settings import Settings
 from streams.log import Output
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.judge_processes import POLICY, Bench, Log, now
 
 LINES = 60
@@ -152,7 +151,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(stack: SharedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     made = Shop(isolated(stack.settings), tmp_path_factory.mktemp("triton"))
     yield made
     made.close()

@@ -14,7 +14,6 @@ from confluent_kafka import TopicPartition as Partition
 from confluent_kafka.admin import AdminClient
 
 import infra.topics
-from infra.local.stack import LocalStack
 from schemas import policies
 from schemas.policies import Policy
 from schemas.records import Alert, Codec, Pane, PaneRecord, Progress
@@ -22,7 +21,7 @@ from schemas.settings import Settings
 from schemas.topics import ALERTS, FEEDBACK, PANES, PREDICTIONS, REQUESTS, Topic
 from streams.join.passage import SETTLING
 from streams.log import Follower
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.oracle import stages, traffic
 from tests.oracle.panes import newest
 
@@ -42,7 +41,7 @@ MINUTE = 60_000
 
 
 @pytest.fixture
-def settings(stack: LocalStack) -> Settings:
+def settings(stack: SharedStack) -> Settings:
     """Topics of one partition, of each test's own."""
     settings = isolated(stack.settings)
     return msgspec.structs.replace(settings, topics=msgspec.structs.replace(settings.topics, partitions=1))

@@ -14,14 +14,13 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra.local import ports
-from infra.local.stack import LocalStack
 from schemas import policies
 from schemas.policies import Policy
 from schemas.records import Codec, Pane, PaneRecord, Progress
 from schemas.settings import Settings
 from schemas.topics import FEEDBACK, PANES, PREDICTIONS, REQUESTS, Topic
 from streams.log import Follower
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.oracle import stages
 from tests.oracle.panes import Key, key_of
 from tests.probing import ask
@@ -167,7 +166,7 @@ def read(folder: Path, settings: Settings, backlog: Backlog, limit: int) -> tupl
 
 
 @pytest.fixture
-def settings(stack: LocalStack) -> Settings:
+def settings(stack: SharedStack) -> Settings:
     """Topics of one partition, of each test's own; all code is compiled before anything is measured."""
     subprocess.run([sys.executable, "-m", "streams.join.compile"], check=True)
     settings = isolated(stack.settings)

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from infra import topics as admin
-from infra.local.stack import LocalStack
 from schemas import topics
 from schemas.errors import HeadgateError
 from schemas.records import ENCODER, ORIGIN, Codec, Pane, PaneRecord, Progress
@@ -21,7 +20,7 @@ from streams.join.murmur import partitions as murmur
 from streams.join.stage import ROUNDS, JoinStage
 from streams.log import Follower, Output
 from streams.stage import Assigned, Committed, Reading, TopicPartition
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.oracle.log import Raw
 from tests.oracle.panes import newest
 
@@ -116,7 +115,7 @@ class Owner:
 
 
 @pytest.fixture
-def log(stack: LocalStack) -> Log:
+def log(stack: SharedStack) -> Log:
     """A log of this test's own."""
     settings = isolated(stack.settings)
     settings = msgspec.structs.replace(
@@ -287,7 +286,7 @@ def test_a_successor_knows_which_records_have_been_published_again(log: Log) -> 
 
 
 def test_a_record_in_the_wrong_partition_is_published_again_in_the_right_one_with_its_origin(
-    stack: LocalStack,
+    stack: SharedStack,
 ) -> None:
     log = Log(_two_partitions(stack))
     log.predict(8)
@@ -305,7 +304,7 @@ def test_a_record_in_the_wrong_partition_is_published_again_in_the_right_one_wit
     ]
 
 
-def test_a_record_that_was_published_again_and_is_wrong_still_goes_no_further(stack: LocalStack) -> None:
+def test_a_record_that_was_published_again_and_is_wrong_still_goes_no_further(stack: SharedStack) -> None:
     log = Log(_two_partitions(stack))
     log.predict(8)
     log.records = [record._replace(headers=[(ORIGIN, b"a/1/2")]) for record in log.records]
@@ -319,7 +318,7 @@ def test_a_successor_refuses_another_number_of_partitions_and_says_how_to_migrat
         Owner(log, _noted(partitions=4))
 
 
-def _two_partitions(stack: LocalStack) -> Settings:
+def _two_partitions(stack: SharedStack) -> Settings:
     settings = isolated(stack.settings)
     settings = msgspec.structs.replace(
         settings, topics=msgspec.structs.replace(settings.topics, partitions=2)

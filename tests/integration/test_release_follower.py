@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from infra.local.kafka import Kafka
-from infra.local.stack import LocalStack
 from schemas import topics
 from schemas.records import ENCODER, Ack, Release
 from schemas.settings import Settings, Signing
@@ -18,7 +17,7 @@ from schemas.signing import Key, Keyring
 from serving.follower import Follower, Wish
 from serving.steering import Voice
 from tests import serving_models as models
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.integration.serving_world import Topics, World, now, until
 
 KEY = Key("2026-11", bytes(range(32)))
@@ -71,7 +70,7 @@ class Office:
 
 
 @pytest.fixture
-def office(stack: LocalStack, tmp_path: Path) -> Iterator[Office]:
+def office(stack: SharedStack, tmp_path: Path) -> Iterator[Office]:
     with ExitStack() as close:
         yield Office(isolated(stack.settings), tmp_path, close)
 
@@ -151,7 +150,7 @@ def test_a_slow_callback_holds_up_neither_the_caller_nor_signs_of_life(office: O
     assert office.server.threads == {"make ranker generation 1 so"}
 
 
-def test_an_unsigned_release_is_refused_where_a_key_is_configured(stack: LocalStack, tmp_path: Path) -> None:
+def test_an_unsigned_release_is_refused_where_a_key_is_configured(stack: SharedStack, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{KEY.id}:{KEY.secret.hex()}\n")
     signed = msgspec.structs.replace(isolated(stack.settings), signing=Signing(keys=str(keys)))
@@ -169,7 +168,7 @@ def test_an_unsigned_release_is_refused_where_a_key_is_configured(stack: LocalSt
         assert office.until_acked(1, "applied").loaded == ["v2"]
 
 
-def test_a_topic_that_does_not_exist_is_said_once_and_ends_it(stack: LocalStack) -> None:
+def test_a_topic_that_does_not_exist_is_said_once_and_ends_it(stack: SharedStack) -> None:
     with Follower(isolated(stack.settings), [models.MODEL], lambda wish: []) as follower:
         assert follower.ready.wait(30)
         assert "control.releases" in str(follower.failure)

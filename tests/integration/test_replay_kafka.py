@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.stack import LocalStack
 from schemas.policies import parse
 from schemas.records import ENCODER, Ack, Alert, CommandRecord, Feedback, Prediction, Release
 from schemas.settings import Settings
 from schemas.topics import ACKS, ALERTS, COMMANDS, EVENTS, FEEDBACK, PREDICTIONS, RELEASES
 from streams.log import Output
 from tests import replaying
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.integration.headgate_command import Done, Headgate
 from tests.judge_processes import Log, now
 from tests.oracle import stages, traffic
@@ -25,7 +24,7 @@ SECONDS = 6
 
 
 @pytest.fixture
-def own_settings(stack: LocalStack) -> Settings:
+def own_settings(stack: SharedStack) -> Settings:
     """Topics of this test alone."""
     return isolated(stack.settings)
 

@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.local.stack import LocalStack
 from schemas import topics
 from schemas.records import ENCODER, Distribution, Prediction, Profile
 from serving.router import is_candidate
 from streams.log import Follower
 from tests import serving_models as models
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.integration.serving_world import Process, World, at_least, now, until
 
 
 @pytest.fixture
-def world(stack: LocalStack, tmp_path: Path) -> Iterator[World]:
+def world(stack: SharedStack, tmp_path: Path) -> Iterator[World]:
     made = World(isolated(stack.settings), tmp_path)
     yield made
     made.close()
@@ -349,7 +348,7 @@ def test_while_the_files_of_a_model_are_away_it_is_served_on(world: World) -> No
     assert {one.status for one in world.await_answers(names(20))} == {"ok"}
 
 
-def test_topics_that_do_not_exist_are_a_mistake_in_one_line(stack: LocalStack, tmp_path: Path) -> None:
+def test_topics_that_do_not_exist_are_a_mistake_in_one_line(stack: SharedStack, tmp_path: Path) -> None:
     models.add_version(tmp_path, "v1")
     worker = Process(isolated(stack.settings), tmp_path, [], tmp_path / "log")
     assert worker.wait() == 1

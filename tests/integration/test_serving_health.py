@@ -8,12 +8,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra.local import ports
-from infra.local.stack import LocalStack
 from schemas import topics
 from schemas.records import Sample, problem
 from schemas.settings import Serving
 from tests import serving_models as models
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.integration.serving_world import PATIENCE, Process, World, now, until
 from tests.probing import Answer, ask
 
@@ -56,7 +55,7 @@ class Probed:
 
 
 @pytest.fixture(scope="module")
-def world(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(stack: SharedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     settings = msgspec.structs.replace(isolated(stack.settings), serving=Serving(hang_s=HANG))
     made = World(settings, tmp_path_factory.mktemp("health"))
     models.add_touchy_version(made.repository, "touchy", "films")

@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from infra.local.stack import LocalStack
 from infra.topics import create
 from schemas import topics
 from schemas.records import Prediction
@@ -19,7 +18,7 @@ from serving.intake import Intake
 from serving.meter import Meter
 from serving.outage import Outage
 from streams.log import Follower, Output
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 
 GROUP = "group"
 
@@ -51,7 +50,7 @@ class Member:
 
 
 @pytest.fixture
-def settings(stack: LocalStack) -> Settings:
+def settings(stack: SharedStack) -> Settings:
     made = isolated(stack.settings)
     create(made, forever=True)
     output = Output(made)

@@ -10,7 +10,6 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from infra.local.kafka import Kafka
-from infra.local.stack import LocalStack
 from schemas import topics
 from schemas.records import ORIGIN, Prediction, Request
 from schemas.settings import Settings
@@ -20,7 +19,7 @@ from serving.responder import SETTLE, Responder
 from serving.router import is_candidate
 from streams import offsets
 from tests import serving_models as models
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.integration.serving_world import PATIENCE, World, until
 
 SALT = "s"
@@ -100,7 +99,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(stack: LocalStack, tmp_path: Path) -> Iterator[Shop]:
+def shop(stack: SharedStack, tmp_path: Path) -> Iterator[Shop]:
     made = Shop(isolated(stack.settings), tmp_path)
     yield made
     made.close()
@@ -212,7 +211,7 @@ def test_a_broker_that_is_away_loses_no_request(kafka: Kafka, tmp_path: Path) ->
         shop.close()
 
 
-def test_what_makes_the_follower_give_up_ends_the_responder_too(stack: LocalStack) -> None:
+def test_what_makes_the_follower_give_up_ends_the_responder_too(stack: SharedStack) -> None:
     settings = isolated(stack.settings)
     server = Server()
     with Follower(settings, [models.MODEL], server.make_so) as follower:

@@ -6,20 +6,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infra.local.stack import LocalStack
 from schemas import topics
 from schemas.records import ENCODER, Release
 from schemas.settings import Signing
 from schemas.signing import Key, Keyring
 from tests import serving_models as models
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 from tests.integration.serving_world import World, now, until
 
 KEY, OTHER = Key("2026-11", bytes(range(32))), Key("2026-05", bytes(range(32, 64)))
 
 
 @pytest.fixture
-def world(stack: LocalStack, tmp_path: Path) -> Iterator[World]:
+def world(stack: SharedStack, tmp_path: Path) -> Iterator[World]:
     """With a key, and topics of its own."""
     file = tmp_path / "keys"
     file.write_text(f"{KEY.id}:{KEY.secret.hex()}\n")

@@ -43,7 +43,7 @@ from schemas.topics import Topic
 from streams.log import Output
 from streams.registry import group
 from streams.storage import migrate
-from tests.conftest import isolated
+from tests.conftest import SharedStack, isolated
 
 NOW = time.time_ns() // 1_000_000
 MINUTE = 60_000
@@ -265,7 +265,7 @@ def test_a_topic_that_ends_with_a_transactions_marker_is_committed_to_its_end(
 
 
 def test_killed_at_random_it_loses_nothing_and_calls_nothing_final_too_early(
-    stack: LocalStack, tmp_path: Path
+    stack: SharedStack, tmp_path: Path
 ) -> None:
     """Each pane gets snapshots that grow, the last with 100 clicks, and then progress beyond its deadline."""
     world = World(isolated(stack.settings))

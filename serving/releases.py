@@ -9,6 +9,7 @@ Pinned are the versions of what is wanted and of what is in force, and the last 
 stays in memory while the budget has room, and goes in the order in which it ceased to be needed.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
@@ -19,6 +20,8 @@ from serving.engine import Serving, State, Unready
 from serving.repository import Fingerprint, Repository, size_of
 from serving.runtime import Runtime
 from streams.join import heap
+
+log = logging.getLogger("headgate.serving")
 
 
 class Word(NamedTuple):
@@ -147,7 +150,8 @@ class Releases:
                 if model.wanted.generation > model.applied:
                     self._approach(model, model.wanted)
             except Exception as error:
-                self._fail(model, model.wanted, f"{type(error).__name__}: {error}")
+                if self._fail(model, model.wanted, f"{type(error).__name__}: {error}"):
+                    log.exception("generation %d of model %s", model.wanted.generation, name)
         return any(model.loading for model in self._models.values())
 
     def state(self, name: str) -> State:
@@ -258,13 +262,13 @@ class Releases:
             "raise memory_mib under [serving] in headgate.toml"
         )
 
-    def _fail(self, model: _Model, release: Release, reason: str) -> None:
+    def _fail(self, model: _Model, release: Release, reason: str) -> bool:
         """The old state serves on. Where there is none (a worker that starts just now), the stable version
-        alone is better than no answer."""
+        alone is better than no answer. Answers whether that is news."""
         if not isinstance(model.state, Serving):
             stable = model.loaded.get(release.stable)
             model.state = Serving(release, stable.runtime) if stable else Unready(reason, release)
-        self._tell(model, release, "failed", reason)
+        return self._tell(model, release, "failed", reason)
 
     def _tell(
         self,
@@ -272,11 +276,14 @@ class Releases:
         release: Release,
         status: Literal["applied", "loading", "failed"],
         error: str | None = None,
-    ) -> None:
+    ) -> bool:
+        """Says it, unless it was the last that was said. Answers whether it was not."""
         word = Word(release.model, release.generation, status, sorted(model.loaded), error)
-        if word != model.last:
-            model.last = word
-            self._say(word)
+        if word == model.last:
+            return False
+        model.last = word
+        self._say(word)
+        return True
 
 
 def _standing(model: _Model) -> Standing:

@@ -224,7 +224,9 @@ def test_a_fresh_worker_serves_stable_alone_where_the_candidate_is_broken(worker
     assert (standing.applied, standing.makeshift) == (0, True)
 
 
-def test_what_nobody_thought_of_is_one_models_failure(tmp_path: Path) -> None:
+def test_what_nobody_thought_of_is_one_models_failure_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Odd(Repository):
         def fingerprint(self, model: str, version: str) -> Fingerprint:
             if model == "odd":
@@ -246,6 +248,7 @@ def test_what_nobody_thought_of_is_one_models_failure(tmp_path: Path) -> None:
         (models.MODEL, "loading", None),
         (models.MODEL, "applied", None),
     }
+    assert caplog.text.count("generation 1 of model odd\nTraceback") == 1
 
 
 def test_a_fresh_worker_with_a_broken_stable_version_says_why(worker: Worker) -> None:
